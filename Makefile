@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#
+# Everything from a bare machine to a running model or a tested checkout. Each step
+# leaves a stamp, so that what is done is not done again; CMake and Ninja decide
+# what has to be built.
+
+VENV := .venv
+PYTHON := $(CURDIR)/$(VENV)/bin/python
+BUILD := build/release
+STAMPS := build/stamps
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+RUN := PYTHONPATH=$(CURDIR)/$(BUILD)/python $(PYTHON)
+
+# Clones in different folders share what they compile.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build torch clean
+
+help:
+	@echo 'make demo   set everything up; compile and run a small real model'
+	@echo 'make test   set everything up; run every test'
+	@echo 'make build  set up the toolchain and build'
+	@echo 'make clean  remove what was built; .venv stays'
+
+# Without torch the model runs all the same, and nothing is compared.
+demo: build
+	@$(MAKE) --no-print-directory torch || echo 'make: torch could not be installed'
+	@$(RUN) examples/demo.py
+
+# All suites run, also after one has failed.
+test: build torch
+	@status=0; \
+	$(VENV)/bin/lit -sv $(BUILD)/test || status=1; \
+	ctest --test-dir $(BUILD) --output-on-failure || status=1; \
+	$(RUN) -m pytest test/python || status=1; \
+	exit $$status
+
+build: $(BUILD)/build.ninja
+	@cmake --build --preset release
+
+$(BUILD)/build.ninja: CMakePresets.json $(STAMPS)/toolchain $(VENV)/base.stamp
+	cmake --preset release
+	@touch $@
+
+$(STAMPS)/toolchain: utils/install-toolchain.sh
+	./utils/install-toolchain.sh
+	@mkdir -p $(STAMPS) && touch $@
+
+$(VENV)/base.stamp: python/requirements.txt $(STAMPS)/toolchain
+	python3 -m venv $(VENV)
+	$(PIP) -r python/requirements.txt
+	@touch $@
+
+torch: $(VENV)/torch.stamp
+
+$(VENV)/torch.stamp: python/requirements-torch.txt $(VENV)/base.stamp
+	$(PIP) -r python/requirements-torch.txt
+	@touch $@
+
+clean:
+	rm -rf build

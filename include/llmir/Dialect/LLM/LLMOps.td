@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Operations of the `llm` dialect. Letters in shapes: T tokens, B sequences, H
+// heads, D head dimension, K inputs, N outputs, V vocabulary.
+
+#ifndef LLMIR_DIALECT_LLM_LLMOPS_TD
+#define LLMIR_DIALECT_LLM_LLMOPS_TD
+
+include "llmir/Dialect/LLM/LLMAttributes.td"
+include "llmir/Dialect/LLM/LLMTypes.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class LLM_Op<string mnemonic, list<Trait> traits = []>
+    : Op<LLM_Dialect, mnemonic, traits>;
+
+/// An op on tensor values whose result has a type that its operands suggest: the
+/// shape is determined, the element type may be chosen.
+class LLM_TensorOp<string mnemonic, list<Trait> traits = []>
+    : LLM_Op<mnemonic, !listconcat(traits, [Pure, InferTypeOpAdaptor])> {
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The verifier compares inferred and written types, and says more.
+    static bool isCompatibleReturnTypes(::mlir::TypeRange,
+                                        ::mlir::TypeRange) {
+      return true;
+    }
+  }];
+}
+
+def LLM_FloatTensor : TensorOf<[AnyFloat]>;
+def LLM_IndexTensor : TensorOf<[I32]>;
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
+  let summary = "a named tensor of a weight file";
+  let description = [{
+    Yields the tensor `key` of the weights known as `scope`. Weights are never
+    part of a program; lowered, a parameter is an offset into the mapped file.
+
+    `from` gives the type the file has where it is another one than the result's:
+    the same shape with an element type that is widened exactly, or a matrix that
+    is packed into panels for the target (see `llm.linear`). Both are done once,
+    when compiling.
+
+    ```mlir
+    %w = llm.parameter "model"::"model.norm.weight" : tensor<192xbf16>
+    %x = llm.parameter "model"::"model.norm.weight" from tensor<192xbf16>
+           : tensor<192xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$scope, StrAttr:$key,
+                       OptionalAttr<TypeAttrOf<AnyRankedTensor>>:$source_type);
+  let results = (outs AnyStaticShapeTensor:$result);
+  let assemblyFormat = [{
+    custom<ParameterName>($scope, $key) (`from` $source_type^)? attr-dict `:`
+    type($result)
+  }];
+  let extraClassDeclaration = [{
+    /// The type of the tensor in the weight file.
+    ::mlir::RankedTensorType getFileType();
+  }];
+  let hasVerifier = 1;
+}
+
+def LLM_RopeTableOp : LLM_Op<"rope_table", [Pure]> {
+  let summary = "cosines and sines of rotary position embeddings";
+  let description = [{
+    `table[p, 0, i] = cos(p * f[i])` and `table[p, 1, i] = sin(p * f[i])` with
+    `f[i] = theta^(-2 i / D)`, scaled as `scaling` says, for all positions p of
+    the context and 0 <= i < D / 2. Computed in f64 when compiling, since f32
+    loses the angle at large positions; rounded once.
+
+    ```mlir
+    %table = llm.rope_table {theta = 1.0e+04 : f64} : tensor<512x2x16xf32>
+    ```
+  }];
+  let arguments = (ins F64Attr:$theta,
+                       OptionalAttr<LLM_RopeScalingAttr>:$scaling);
+  let results = (outs TensorOf<[F32]>:$table);
+  let assemblyFormat = "attr-dict `:` type($table)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
+
+def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
+  let summary = "rows of a table, by index";
+  let description = [{
+    `result[t, :] = table[indices[t], :]`. Looks up the embeddings of tokens, and
+    also picks the rows of hidden states whose logits are asked for. Indices must
+    lie within the table.
+
+    ```mlir
+    %h = llm.embedding %ids, %table
+      : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
+    ```
+  }];
+  let arguments = (ins LLM_IndexTensor:$indices, LLM_FloatTensor:$table);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $indices `,` $table attr-dict `:` functional-type(operands, results)
+  }];
+}
+
+def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
+  let summary = "product with a weight matrix";
+  let description = [{
+    `result[t, n] = residual[t, n] + bias[n] + sum_k input[t, k] * weight[n, k]`,
+    for input [T, K] and weight [N, K]; bias [N] and residual [T, N] are
+    optional. The sum is in f32 and its order depends on the weight's type alone.
+
+    A weight may be packed into panels of 32 outputs, which show in its shape:
+    f32 as [ceil(N/32), K, 32], bf16 as [ceil(N/32), K'/2, 32, 2] with K' the
+    next multiple of 32 from K on, since dot products take pairs. Padding is 0.
+    The types of input and result then say what K and N are.
+
+    ```mlir
+    %y = llm.linear %x, %w
+      : (tensor<?x192xbf16>, tensor<64x192xbf16>) -> tensor<?x64xf32>
+    %z = llm.linear %x, %w bias %b residual %h
+      : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<64xbf16>,
+         tensor<?x64xf32>) -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$input, LLM_FloatTensor:$weight,
+                       Optional<LLM_FloatTensor>:$bias,
+                       Optional<LLM_FloatTensor>:$residual);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+}
+
+def LLM_RMSNormOp : LLM_TensorOp<"rms_norm"> {
+  let summary = "root mean square normalization";
+  let description = [{
+    `result[.., i] = input[.., i] * weight[i] / sqrt(mean_j input[.., j]^2 +
+    epsilon)` (arXiv:1910.07467), along the last dimension.
+
+    ```mlir
+    %y = llm.rms_norm %x, %w {epsilon = 1.0e-05 : f32}
+      : (tensor<?x192xf32>, tensor<192xbf16>) -> tensor<?x192xbf16>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$input, LLM_FloatTensor:$weight,
+                       F32Attr:$epsilon);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight attr-dict `:` functional-type(operands, results)
+  }];
+}
+
+def LLM_RopeOp : LLM_TensorOp<"rope"> {
+  let summary = "rotary position embedding";
+  let description = [{
+    Rotates each pair (x[i], x[i + D/2]) of a head by the angle of its token's
+    position (arXiv:2104.09864, in the order of halves that Transformers uses):
+
+        result[t, h, i]       = x[t, h, i] * cos - x[t, h, i + D/2] * sin
+        result[t, h, i + D/2] = x[t, h, i + D/2] * cos + x[t, h, i] * sin
+
+    with cos = table[p, 0, i], sin = table[p, 1, i] and p = positions[t]. The
+    table comes from `llm.rope_table`. Input: [T, H, D]; positions: [T].
+
+    ```mlir
+    %y = llm.rope %x, %table, %positions
+      : (tensor<?x6x32xf32>, tensor<512x2x16xf32>, tensor<?xi32>)
+      -> tensor<?x6x32xf32>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$input, TensorOf<[F32]>:$table,
+                       LLM_IndexTensor:$positions);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $table `,` $positions attr-dict `:`
+    functional-type(operands, results)
+  }];
+}
+
+def LLM_ActivationOp : LLM_TensorOp<"activation"> {
+  let summary = "an activation function, with or without a gated partner";
+  let description = [{
+    `result = f(input)`, or `f(input) * multiplier` as gated units have it
+    (arXiv:2002.05202). f is one of
+
+    | kind        | f(x)                                                       |
+    |-------------|------------------------------------------------------------|
+    | `silu`      | `x / (1 + exp(-x))`                                        |
+    | `gelu`      | `x / 2 * (1 + erf(x / sqrt(2)))`                           |
+    | `gelu_tanh` | `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`  |
+    | `relu`      | `max(x, 0)`                                                |
+
+    ```mlir
+    %y = llm.activation silu %gate, %up
+      : (tensor<?x512xf32>, tensor<?x512xf32>) -> tensor<?x512xbf16>
+    ```
+  }];
+  let arguments = (ins LLM_ActivationKindAttr:$kind, LLM_FloatTensor:$input,
+                       Optional<LLM_FloatTensor>:$multiplier);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $kind $input (`,` $multiplier^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+}
+
+def LLM_AttentionOp : LLM_TensorOp<"attention"> {
+  let summary = "attention over given keys and values";
+  let description = [{
+    `result = softmax(scale * query keys^T) values`, for each sequence and query
+    head. Query: [B, T, Hq, D], keys and values: [B, S, Hkv, D]. Hq must be a
+    multiple of Hkv; query head h reads KV head h / (Hq / Hkv), which makes
+    multi-head, grouped-query and multi-query attention one op. With `causal`,
+    query t sees the keys up to S - T + t. `scale` is 1 / sqrt(D) unless given.
+
+    ```mlir
+    %o = llm.attention %q, %k, %v {causal, scale = 0.125 : f32}
+      : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>)
+      -> tensor<2x5x8x64xf32>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$query, LLM_FloatTensor:$keys,
+                       LLM_FloatTensor:$values, OptionalAttr<F32Attr>:$scale,
+                       UnitAttr:$causal);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $values attr-dict `:`
+    functional-type(operands, results)
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// The paged KV cache
+//===----------------------------------------------------------------------===//
+
+def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
+  let summary = "appends keys and values to a paged cache";
+  let description = [{
+    Returns the cache with new tokens' keys and values in `layer` (0 unless
+    given), rounded to the cache's element type. The operand must not be used
+    after: `--llm-verify-cache-uses` proves it, so that it can happen in place.
+
+    By `seq_ids` ([B], keys and values [B, T, H, D]) the op allocates: each
+    sequence grows by T positions, taking new blocks in the order of the batch
+    where its last one is full. Appending to layer 0 grows a sequence; to
+    other layers, it fills the positions that layer 0 made. `block_indices` is
+    the block table of each sequence: entry [b, c] is the block that holds the
+    positions from c * block_size on, or -1 where there is none yet.
+
+    By `slots` ([T], keys and values [T, H, D]), room has been reserved and token
+    t's keys and values go to slot `block * block_size + offset`. That is the
+    form of a ragged step: the tokens of any number of sequences end to end.
+
+    ```mlir
+    %kv1, %blocks = llm.append_kv %kv, %keys, %values, %seq_ids
+      : (!kv_cache_t, tensor<2x1x16x64xf16>, tensor<2x1x16x64xf16>,
+         tensor<2xi32>) -> (!kv_cache_t, tensor<2x1xi32>)
+    %kv2 = llm.append_kv %kv1, %k, %v slots %slots layer %layer
+      : (!kv_cache_t, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?xi32>,
+         index) -> !kv_cache_t
+    ```
+  }];
+  let arguments = (ins LLM_PagedKVCacheType:$cache, LLM_FloatTensor:$keys,
+                       LLM_FloatTensor:$values,
+                       Optional<LLM_IndexTensor>:$seq_ids,
+                       Optional<LLM_IndexTensor>:$slots,
+                       Optional<Index>:$layer,
+                       OptionalAttr<I32Attr>:$block_size,
+                       OptionalAttr<I32Attr>:$max_seq_len);
+  let results = (outs LLM_PagedKVCacheType:$result,
+                      Optional<LLM_IndexTensor>:$block_indices);
+  let assemblyFormat = [{
+    $cache `,` $keys `,` $values (`,` $seq_ids^)? (`slots` $slots^)?
+    (`layer` $layer^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
+
+def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
+  let summary = "gathers a sequence's keys and values from a paged cache";
+  let description = [{
+    `keys[b, p] = pool[block_indices[b, p / block_size], p mod block_size]`, the
+    same for values, for positions p < seq_lens[b]; what lies beyond is 0.
+    block_indices: [B, W], seq_lens: [B], keys and values: [B, P, H, D].
+
+    ```mlir
+    %keys, %values = llm.lookup_kv %kv, %blocks, %seq_lens layer %layer
+      : (!kv_cache_t, tensor<2x8xi32>, tensor<2xi32>, index)
+      -> (tensor<2x128x16x64xf16>, tensor<2x128x16x64xf16>)
+    ```
+  }];
+  let arguments = (ins LLM_PagedKVCacheType:$cache,
+                       LLM_IndexTensor:$block_indices,
+                       LLM_IndexTensor:$seq_lens, Optional<Index>:$layer);
+  let results = (outs LLM_FloatTensor:$keys, LLM_FloatTensor:$values);
+  let assemblyFormat = [{
+    $cache `,` $block_indices `,` $seq_lens (`layer` $layer^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
+
+def LLM_PagedAttentionOp
+    : LLM_Op<"paged_attention", [Pure, AttrSizedOperandSegments]> {
+  let summary = "causal attention of new tokens over their cached context";
+  let description = [{
+    The attention of `llm.attention`, causal, over keys and values that the
+    cache holds already, those of the new tokens among them. The query's tokens
+    are the last ones of each sequence; seq_lens counts them in. block_indices
+    [B, W] names the blocks of each sequence.
+
+    Query [B, T, Hq, D]: T new tokens of every sequence. Query [T, Hq, D] with
+    `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from
+    rows[b] to rows[b + 1]. `num_heads` and `head_dim` repeat what the types
+    say; `scale` is 1 / sqrt(D) unless given.
+
+    ```mlir
+    %o = llm.paged_attention %q, %kv, %block_table, %context_lens
+           rows %row_starts layer %layer {scale = 0.125 : f32}
+      : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
+         tensor<?xi32>, index) -> tensor<?x32x64xbf16>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$query, LLM_PagedKVCacheType:$cache,
+                       LLM_IndexTensor:$block_indices,
+                       LLM_IndexTensor:$seq_lens,
+                       Optional<LLM_IndexTensor>:$rows,
+                       Optional<Index>:$layer,
+                       OptionalAttr<I32Attr>:$num_heads,
+                       OptionalAttr<I32Attr>:$head_dim,
+                       OptionalAttr<F32Attr>:$scale);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $query `,` $cache `,` $block_indices `,` $seq_lens (`rows` $rows^)?
+    (`layer` $layer^)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// What the CPU pipeline lowers to
+//===----------------------------------------------------------------------===//
+
+def LLM_CallKernelOp : LLM_Op<"call_kernel", [
+    AttrSizedOperandSegments, DestinationStyleOpInterface,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "calls a function of the runtime's table";
+  let description = [{
+    Calls the runtime's function `kernel` on tensors or, once bufferized, on
+    memrefs, in destination-passing style. A cache operand is changed in place.
+    With `accumulate`, the outputs' contents are read as well as written.
+
+    ```mlir
+    %r = llm.call_kernel linear ins(%x, %w : tensor<?x192xbf16>,
+           tensor<2x96x32x2xbf16>) outs(%out : tensor<?x64xf32>)
+           -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins
+    StrAttr:$kernel,
+    Variadic<AnyType>:$inputs,
+    Variadic<AnyShaped>:$outputs,
+    UnitAttr:$accumulate,
+    OptionalAttr<F32Attr>:$scale);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    custom<KernelName>($kernel) (`accumulate` $accumulate^)?
+    `ins` `(` ($inputs^ `:` type($inputs))? `)`
+    (`outs` `(` $outputs^ `:` type($outputs) `)`)? attr-dict
+    (`->` type($results)^)?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      return getOutputsMutable();
+    }
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // LLMIR_DIALECT_LLM_LLMOPS_TD

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Passes that stay within the `llm` dialect.
+
+#ifndef LLMIR_DIALECT_LLM_PASSES_TD
+#define LLMIR_DIALECT_LLM_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def LLMVerifyCacheUses : Pass<"llm-verify-cache-uses", "::mlir::ModuleOp"> {
+  let summary = "Prove that every cache value can be changed in place";
+  let description = [{
+    Checks, across calls, that each `!llm.paged_kv_cache` value has at most one
+    consuming use (an `llm.append_kv`, a call that returns a cache, a return) and
+    that every read of it comes before that one.
+  }];
+}
+
+def LLMFuseResidual : Pass<"llm-fuse-residual"> {
+  let summary = "Fold the addition of a residual into the product before it";
+  let description = [{
+    Turns `arith.addf %h, (llm.linear %x, %w)` into `llm.linear %x, %w residual
+    %h`, so that the product accumulates into the residual stream and no buffer
+    stands between them.
+  }];
+  let statistics = [
+    Statistic<"numFused", "num-fused", "Number of additions folded">
+  ];
+}
+
+def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
+  let summary = "Pack the weights of products into panels";
+  let description = [{
+    Gives every parameter that an `llm.linear` multiplies by, be it directly or
+    through the arguments of private functions, the packed type that the
+    runtime's kernels read. A parameter that is used otherwise too (a tied
+    embedding) is kept beside its packed form.
+  }];
+  let statistics = [
+    Statistic<"numPacked", "num-packed", "Number of weights packed">
+  ];
+}
+
+#endif // LLMIR_DIALECT_LLM_PASSES_TD

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Hands row loops to the runtime's threads. A loop becomes a function over a
+// range of rows; what it captures travels in a structure on the caller's stack.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+#include "../ModuleUtils.h"
+
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/Transforms/RegionUtils.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_OUTLINEROWS
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+
+namespace {
+struct OutlineRowsPass : llmir::impl::OutlineRowsBase<OutlineRowsPass> {
+  void runOnOperation() override {
+    SmallVector<scf::ForallOp> loops;
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      function.walk<WalkOrder::PreOrder>([&](scf::ForallOp loop) {
+        loops.push_back(loop);
+        return WalkResult::skip();
+      });
+    LLVMTypeConverter converter(&getContext());
+    DenseMap<func::FuncOp, unsigned> counts;
+    for (scf::ForallOp loop : loops) {
+      auto function = loop->getParentOfType<func::FuncOp>();
+      std::string name =
+          (function.getName() + "_rows_" + Twine(counts[function]++)).str();
+      if (failed(outline(loop, name, converter)))
+        return signalPassFailure();
+    }
+  }
+
+private:
+  LogicalResult outline(scf::ForallOp loop, StringRef name,
+                        LLVMTypeConverter &converter) {
+    if (loop.getRank() != 1 || !loop.isNormalized() ||
+        loop->getNumResults() != 0)
+      return loop.emitError("only loops over rows from 0 on can be outlined");
+    cloneConstantsInto(loop);
+    llvm::SetVector<Value> captures;
+    getUsedValuesDefinedAbove(loop.getRegion(), captures);
+    SmallVector<Type> types;
+    for (Value capture : captures) {
+      Type type = converter.convertType(capture.getType());
+      if (!type)
+        return loop.emitError() << "captures a value of type "
+                                << capture.getType();
+      types.push_back(type);
+    }
+    auto frameType = LLVM::LLVMStructType::getLiteral(&getContext(), types);
+    func::FuncOp body = buildBody(loop, name, captures, frameType);
+    buildCall(loop, body, captures, frameType);
+    loop.erase();
+    return success();
+  }
+
+  /// Constants are remade in the loop rather than captured.
+  static void cloneConstantsInto(scf::ForallOp loop) {
+    llvm::SetVector<Value> used;
+    getUsedValuesDefinedAbove(loop.getRegion(), used);
+    OpBuilder builder = OpBuilder::atBlockBegin(loop.getBody());
+    for (Value value : used)
+      if (Operation *definition = value.getDefiningOp();
+          definition && matchPattern(definition, m_Constant())) {
+        Value clone = builder.clone(*definition)->getResult(0);
+        replaceAllUsesInRegionWith(value, clone, loop.getRegion());
+      }
+  }
+
+  func::FuncOp buildBody(scf::ForallOp loop, StringRef name,
+                         const llvm::SetVector<Value> &captures,
+                         Type frameType) {
+    Location loc = loop.getLoc();
+    MLIRContext *context = &getContext();
+    auto pointer = LLVM::LLVMPointerType::get(context);
+    Type i64 = IntegerType::get(context, 64);
+    OpBuilder builder(loop->getParentOfType<func::FuncOp>());
+    auto function = builder.create<func::FuncOp>(
+        loc, name, builder.getFunctionType({pointer, i64, i64}, {}));
+    function.setPrivate();
+    function->setAttr(llmir::kRowLoopAttr, builder.getUnitAttr());
+
+    Block *entry = function.addEntryBlock();
+    builder.setInsertionPointToStart(entry);
+    IRMapping mapping;
+    if (!captures.empty()) {
+      Value frame =
+          builder.create<LLVM::LoadOp>(loc, frameType, entry->getArgument(0));
+      for (auto [index, capture] : llvm::enumerate(captures)) {
+        Value member = builder.create<LLVM::ExtractValueOp>(loc, frame, index);
+        mapping.map(capture, castTo(builder, loc, member, capture.getType()));
+      }
+    }
+    Value begin = castTo(builder, loc, entry->getArgument(1),
+                         builder.getIndexType());
+    Value end =
+        castTo(builder, loc, entry->getArgument(2), builder.getIndexType());
+    Value one = builder.create<arith::ConstantIndexOp>(loc, 1);
+    auto rows = builder.create<scf::ForOp>(loc, begin, end, one);
+    builder.create<func::ReturnOp>(loc);
+    mapping.map(loop.getInductionVar(0), rows.getInductionVar());
+    builder.setInsertionPointToStart(rows.getBody());
+    for (Operation &op : loop.getBody()->without_terminator())
+      builder.clone(op, mapping);
+    return function;
+  }
+
+  void buildCall(scf::ForallOp loop, func::FuncOp body,
+                 const llvm::SetVector<Value> &captures, Type frameType) {
+    Location loc = loop.getLoc();
+    auto pointer = LLVM::LLVMPointerType::get(&getContext());
+    auto function = loop->getParentOfType<func::FuncOp>();
+    OpBuilder builder = OpBuilder::atBlockBegin(&function.front());
+    // On the stack once a call, not once a loop.
+    Value one = builder.create<LLVM::ConstantOp>(loc, builder.getI64Type(), 1);
+    Value slot = builder.create<LLVM::AllocaOp>(loc, pointer, frameType, one);
+
+    builder.setInsertionPoint(loop);
+    Value frame = builder.create<LLVM::UndefOp>(loc, frameType);
+    for (auto [index, capture] : llvm::enumerate(captures)) {
+      Type type =
+          cast<LLVM::LLVMStructType>(frameType).getBody()[index];
+      frame = builder.create<LLVM::InsertValueOp>(
+          loc, frame, castTo(builder, loc, capture, type), index);
+    }
+    builder.create<LLVM::StoreOp>(loc, frame, slot);
+    Value callee = builder.create<func::ConstantOp>(
+        loc, body.getFunctionType(), FlatSymbolRefAttr::get(body));
+    Value rows = getValueOrCreateConstantIndexOp(builder, loc,
+                                                 loop.getMixedUpperBound()[0]);
+    builder.create<llmir::llm::CallKernelOp>(
+        loc, TypeRange(), builder.getStringAttr("parallel_for"),
+        ValueRange{callee, slot, rows}, ValueRange(), UnitAttr(), FloatAttr());
+  }
+
+  static Value castTo(OpBuilder &builder, Location loc, Value value,
+                      Type type) {
+    if (value.getType() == type)
+      return value;
+    return builder.create<UnrealizedConversionCastOp>(loc, type, value)
+        .getResult(0);
+  }
+};
+} // namespace

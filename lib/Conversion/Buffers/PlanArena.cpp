@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Plans the memory of a step when compiling. All sizes are tokens x constant, so
+// with the most tokens known every buffer has a fixed place, found greedily: the
+// largest first, each at the lowest offset that is free while it is alive.
+
+#include "llmir/Conversion/Passes.h"
+#include "../ModuleUtils.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_PLANARENA
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+
+static constexpr int64_t kAlignment = 64;
+
+namespace {
+struct PlacedBuffer {
+  memref::AllocOp alloc;
+  int64_t bytes;
+  /// First and last op, by position in the function's block, that need it.
+  unsigned begin, end;
+  int64_t offset = 0;
+};
+
+struct PlanArenaPass : llmir::impl::PlanArenaBase<PlanArenaPass> {
+  using PlanArenaBase::PlanArenaBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    Builder builder(&getContext());
+    llmir::appendArgumentToAll(
+        module, MemRefType::get({ShapedType::kDynamic}, builder.getI8Type()));
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
+      if (!llvm::hasSingleElement(function.getBody())) {
+        function.emitError("must have a single block");
+        return signalPassFailure();
+      }
+      if (failed(planFrame(function)))
+        return signalPassFailure();
+    }
+    int64_t arena = 0;
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isExternal())
+        continue;
+      FailureOr<int64_t> base = frameBase(function, 0);
+      if (failed(base))
+        return signalPassFailure();
+      arena = std::max(arena, *base + frames[function].bytes);
+    }
+    for (auto &[function, frame] : frames)
+      for (PlacedBuffer &buffer : frame.buffers)
+        replaceByView(function, buffer, frame.base);
+    module->setAttr("llm.arena_bytes", builder.getI64IntegerAttr(arena));
+    module->setAttr("llm.max_batch_tokens",
+                    builder.getI64IntegerAttr(maxBatchTokens));
+  }
+
+private:
+  struct Frame {
+    SmallVector<PlacedBuffer> buffers;
+    int64_t bytes = 0;
+    int64_t base = -1;
+  };
+
+  LogicalResult planFrame(func::FuncOp function) {
+    Frame &frame = frames[function];
+    Block &block = function.front();
+    DenseMap<Operation *, unsigned> positions;
+    for (auto [position, op] : llvm::enumerate(block))
+      positions[&op] = position;
+
+    WalkResult result = function.walk([&](memref::AllocOp alloc) {
+      MemRefType type = alloc.getType();
+      if (type.getNumDynamicDims() > 1 ||
+          (type.getNumDynamicDims() == 1 && !type.isDynamicDim(0)) ||
+          !type.getLayout().isIdentity()) {
+        alloc.emitError() << "cannot plan a buffer of " << type
+                          << ": only its first size may be dynamic";
+        return WalkResult::interrupt();
+      }
+      if (alloc->getBlock() != &block) {
+        alloc.emitError("cannot plan a buffer that is made in a loop");
+        return WalkResult::interrupt();
+      }
+      int64_t bytes = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+      for (int64_t size : type.getShape())
+        bytes *= ShapedType::isDynamic(size) ? maxBatchTokens : size;
+      PlacedBuffer buffer = {alloc, static_cast<int64_t>(
+                                        llvm::alignTo(bytes, kAlignment)),
+                             positions[alloc], positions[alloc]};
+      if (failed(extendLife(alloc, block, positions, buffer)))
+        return WalkResult::interrupt();
+      frame.buffers.push_back(buffer);
+      return WalkResult::advance();
+    });
+    if (result.wasInterrupted())
+      return failure();
+
+    llvm::stable_sort(frame.buffers,
+                      [](const PlacedBuffer &a, const PlacedBuffer &b) {
+                        return a.bytes > b.bytes;
+                      });
+    for (auto [index, buffer] : llvm::enumerate(frame.buffers)) {
+      buffer.offset =
+          lowestFree(buffer, ArrayRef(frame.buffers).take_front(index));
+      frame.bytes = std::max(frame.bytes, buffer.offset + buffer.bytes);
+    }
+    return success();
+  }
+
+  /// Extends the life of `buffer` to all uses of it and of its views.
+  LogicalResult extendLife(Value value, Block &block,
+                           DenseMap<Operation *, unsigned> &positions,
+                           PlacedBuffer &buffer) {
+    for (Operation *user : value.getUsers()) {
+      if (user->hasTrait<OpTrait::ReturnLike>())
+        return user->emitError("returns a buffer that is made in its function");
+      unsigned position = positions[block.findAncestorOpInBlock(*user)];
+      buffer.end = std::max(buffer.end, position);
+      if (isa<ViewLikeOpInterface>(user) &&
+          failed(extendLife(user->getResult(0), block, positions, buffer)))
+        return failure();
+    }
+    return success();
+  }
+
+  static int64_t lowestFree(const PlacedBuffer &buffer,
+                            ArrayRef<PlacedBuffer> placed) {
+    SmallVector<std::pair<int64_t, int64_t>> taken;
+    for (const PlacedBuffer &other : placed)
+      if (other.begin <= buffer.end && buffer.begin <= other.end)
+        taken.emplace_back(other.offset, other.offset + other.bytes);
+    llvm::sort(taken);
+    int64_t offset = 0;
+    for (auto [begin, end] : taken) {
+      if (offset + buffer.bytes <= begin)
+        break;
+      offset = std::max(offset, end);
+    }
+    return offset;
+  }
+
+  /// Where the frame of `function` starts: behind those of all its callers.
+  FailureOr<int64_t> frameBase(func::FuncOp function, unsigned depth) {
+    Frame &frame = frames[function];
+    if (frame.base >= 0)
+      return frame.base;
+    if (depth > frames.size())
+      return function.emitError("calls itself; a step cannot recurse");
+    int64_t base = 0;
+    auto uses = SymbolTable::getSymbolUses(function, getOperation());
+    for (SymbolTable::SymbolUse use : *uses) {
+      auto caller = use.getUser()->getParentOfType<func::FuncOp>();
+      if (!caller)
+        continue;
+      FailureOr<int64_t> callerBase = frameBase(caller, depth + 1);
+      if (failed(callerBase))
+        return failure();
+      base = std::max(base, *callerBase + frames[caller].bytes);
+    }
+    return frames[function].base = base;
+  }
+
+  static void replaceByView(func::FuncOp function, PlacedBuffer &buffer,
+                            int64_t base) {
+    OpBuilder builder(buffer.alloc);
+    Location loc = buffer.alloc.getLoc();
+    Value start =
+        builder.create<arith::ConstantIndexOp>(loc, base + buffer.offset);
+    Value view = builder.create<memref::ViewOp>(
+        loc, buffer.alloc.getType(), function.getArguments().back(), start,
+        buffer.alloc.getDynamicSizes());
+    buffer.alloc->replaceAllUsesWith(ValueRange(view));
+    buffer.alloc->erase();
+  }
+
+  llvm::MapVector<func::FuncOp, Frame> frames;
+};
+} // namespace

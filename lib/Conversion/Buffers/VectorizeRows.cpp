@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Code for everything that has no kernel. What surrounds the products of a
+// language model works on rows, one a token: neighbouring ops are fused into one
+// parallel loop over rows, and each becomes a loop nest whose innermost
+// dimension is in vectors. Doing this on buffers keeps fusion trivial: all it
+// asks is that a row reads no other row that the loop writes.
+
+#include "llmir/Conversion/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_VECTORIZEROWS
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+
+/// Two AVX-512 registers of f32: enough independent work for a reduction, few
+/// enough registers for an exponential.
+static constexpr int64_t kMaxVectorSize = 32;
+
+//===----------------------------------------------------------------------===//
+// Which ops work on rows
+//===----------------------------------------------------------------------===//
+
+/// The largest power of two, up to kMaxVectorSize, that divides `size`.
+static int64_t vectorSizeFor(int64_t size) {
+  if (ShapedType::isDynamic(size) || size == 0)
+    return 1;
+  return std::min<int64_t>(size & -size, kMaxVectorSize);
+}
+
+/// Whether `op` can be emitted as loops here: one output, and all loops parallel
+/// but perhaps the innermost.
+static bool isRowOp(Operation *op) {
+  auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
+  if (!linalgOp || !linalgOp.hasPureBufferSemantics() ||
+      linalgOp.getNumDpsInits() != 1 || linalgOp.getNumLoops() == 0)
+    return false;
+  SmallVector<utils::IteratorType> iterators =
+      linalgOp.getIteratorTypesArray();
+  for (auto [dim, iterator] : llvm::enumerate(iterators))
+    if (iterator != utils::IteratorType::parallel &&
+        (dim == 0 || dim + 1 != iterators.size()))
+      return false;
+  for (AffineMap map : linalgOp.getIndexingMapsArray())
+    if (!map.isProjectedPermutation(/*allowZeroInResults=*/true))
+      return false;
+  // Rows of the output are the rows of the loop.
+  AffineMap output = linalgOp.getIndexingMapsArray().back();
+  return output.getNumResults() > 0 &&
+         output.getResult(0) ==
+             getAffineDimExpr(0, op->getContext());
+}
+
+namespace {
+/// Where a loop's extent comes from: a size of a function's argument or of
+/// another value that is no view.
+using Extent = std::pair<Value, int64_t>;
+
+/// The buffer behind a chain of views, and whether its rows are the view's.
+struct Buffer {
+  Value base;
+  bool sameRows;
+};
+} // namespace
+
+static Buffer traceBuffer(Value value) {
+  bool sameRows = true;
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto subview = dyn_cast<memref::SubViewOp>(op)) {
+      sameRows &= !subview.isDynamicOffset(0) && subview.getStaticOffset(0) == 0 &&
+                  !subview.isDynamicStride(0) && subview.getStaticStride(0) == 1 &&
+                  !subview.getDroppedDims().test(0);
+      value = subview.getSource();
+    } else if (auto expand = dyn_cast<memref::ExpandShapeOp>(op)) {
+      sameRows &= expand.getReassociationIndices()[0].size() == 1;
+      value = expand.getSrc();
+    } else if (auto collapse = dyn_cast<memref::CollapseShapeOp>(op)) {
+      sameRows &= collapse.getReassociationIndices()[0].size() == 1;
+      value = collapse.getSrc();
+    } else if (auto view = dyn_cast<ViewLikeOpInterface>(op)) {
+      if (isa<memref::ViewOp>(op))
+        break;
+      sameRows &= isa<memref::CastOp>(op);
+      value = view.getViewSource();
+    } else {
+      break;
+    }
+  }
+  return {value, sameRows};
+}
+
+/// Resolves the size of a dimension through views and allocations, so that equal
+/// sizes are seen to be equal.
+static Extent traceExtent(Value memref, int64_t dim) {
+  Buffer buffer = traceBuffer(memref);
+  if (dim == 0 && buffer.sameRows)
+    memref = buffer.base;
+  auto type = cast<MemRefType>(memref.getType());
+  if (!type.isDynamicDim(dim))
+    return {Value(), type.getDimSize(dim)};
+  if (auto alloc = memref.getDefiningOp<memref::AllocOp>()) {
+    Value size = alloc.getDynamicSizes()[type.getDynamicDimIndex(dim)];
+    if (auto dimOp = size.getDefiningOp<memref::DimOp>())
+      if (std::optional<int64_t> index = dimOp.getConstantIndex())
+        return traceExtent(dimOp.getSource(), *index);
+  }
+  return {memref, dim};
+}
+
+static Extent rowExtent(linalg::LinalgOp op) {
+  return traceExtent(op.getDpsInitsMutable()[0].get(), 0);
+}
+
+//===----------------------------------------------------------------------===//
+// Emitting one op for one row
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Emits the loops of one op inside a loop over its rows.
+class RowEmitter {
+public:
+  RowEmitter(linalg::LinalgOp op, Value row)
+      : op(op), loc(op.getLoc()), rank(op.getNumLoops()),
+        iterators(op.getIteratorTypesArray()), maps(op.getIndexingMapsArray()),
+        indices(rank) {
+    indices[0] = row;
+    SmallVector<int64_t> ranges = op.getStaticLoopRanges();
+    inner = ranges.back();
+    size = rank > 1 && canVectorize() ? vectorSizeFor(inner) : 1;
+  }
+
+  void emit(OpBuilder &builder) {
+    if (rank == 1)
+      return emitBody(builder);
+    emitLoops(builder, 1);
+  }
+
+private:
+  bool isReduction() const {
+    return iterators.back() == utils::IteratorType::reduction;
+  }
+  AffineExpr innerDim() const {
+    return getAffineDimExpr(rank - 1, op->getContext());
+  }
+  /// Whether neighbours along the innermost loop are neighbours in `operand`.
+  bool isContiguous(OpOperand &operand) const {
+    auto type = cast<MemRefType>(operand.get().getType());
+    SmallVector<int64_t> strides;
+    int64_t offset;
+    return succeeded(getStridesAndOffset(type, strides, offset)) &&
+           strides.back() == 1;
+  }
+  bool usesInner(OpOperand &operand) const {
+    return maps[operand.getOperandNumber()].isFunctionOfDim(rank - 1);
+  }
+
+  /// Whether all that the op does along its innermost loop has a vector form.
+  bool canVectorize() const {
+    for (OpOperand &operand : op->getOpOperands()) {
+      if (operand.getOperandNumber() >= maps.size() ||
+          !isa<MemRefType>(operand.get().getType()) || !usesInner(operand))
+        continue;
+      AffineMap map = maps[operand.getOperandNumber()];
+      if (map.getResults().back() != innerDim() || !isContiguous(operand))
+        return false;
+    }
+    Block &body = op->getRegion(0).front();
+    if (isReduction() && !combiner())
+      return false;
+    for (Operation &nested : body.without_terminator()) {
+      if (auto index = dyn_cast<linalg::IndexOp>(nested)) {
+        if (static_cast<int64_t>(index.getDim()) != rank - 1)
+          continue;
+        // A lane's own index is only known to loads from a row.
+        for (OpOperand &use : index->getUses()) {
+          auto load = dyn_cast<memref::LoadOp>(use.getOwner());
+          if (!load || use.getOperandNumber() != load->getNumOperands() - 1 ||
+              llvm::is_contained(
+                  load.getIndices().drop_back(), index.getResult()))
+            return false;
+        }
+        continue;
+      }
+      if (auto load = dyn_cast<memref::LoadOp>(nested)) {
+        SmallVector<int64_t> strides;
+        int64_t offset;
+        if (failed(getStridesAndOffset(load.getMemRefType(), strides, offset)) ||
+            strides.empty() || strides.back() != 1)
+          return false;
+        // Only the last index may differ between lanes.
+        for (Value index : load.getIndices().drop_back())
+          if (!isUniform(index))
+            return false;
+        Value last = load.getIndices().back();
+        if (!isUniform(last) && !last.getDefiningOp<linalg::IndexOp>())
+          return false;
+        continue;
+      }
+      if (!OpTrait::hasElementwiseMappableTraits(&nested) &&
+          !isa<arith::ConstantOp>(nested))
+        return false;
+    }
+    return true;
+  }
+
+  /// Whether a value of the body is the same for all lanes.
+  bool isUniform(Value value) const {
+    Block &body = op->getRegion(0).front();
+    if (auto argument = dyn_cast<BlockArgument>(value)) {
+      if (argument.getOwner() != &body)
+        return true;
+      OpOperand &operand = op->getOpOperand(argument.getArgNumber());
+      return !usesInner(operand);
+    }
+    Operation *definition = value.getDefiningOp();
+    if (definition->getBlock() != &body)
+      return true;
+    if (auto index = dyn_cast<linalg::IndexOp>(definition))
+      return static_cast<int64_t>(index.getDim()) != rank - 1;
+    return llvm::all_of(definition->getOperands(),
+                        [&](Value operand) { return isUniform(operand); });
+  }
+
+  /// The op that a reduction combines its old value by, if it has a known
+  /// neutral element.
+  Operation *combiner() const {
+    Block &body = op->getRegion(0).front();
+    Operation *combine = body.getTerminator()->getOperand(0).getDefiningOp();
+    if (!combine || !isa<arith::AddFOp, arith::MaximumFOp>(combine))
+      return nullptr;
+    BlockArgument old = body.getArguments().back();
+    if (!old.hasOneUse() || *old.user_begin() != combine)
+      return nullptr;
+    return combine;
+  }
+
+  void emitLoops(OpBuilder &builder, int64_t dim) {
+    Value zero = builder.create<arith::ConstantIndexOp>(loc, 0);
+    Value end = loopEnd(builder, dim);
+    bool innermost = dim == rank - 1;
+    Value step = builder.create<arith::ConstantIndexOp>(
+        loc, innermost ? size : 1);
+    if (innermost && isReduction())
+      return emitReduction(builder, zero, end, step);
+    auto loop = builder.create<scf::ForOp>(loc, zero, end, step);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(loop.getBody());
+    indices[dim] = loop.getInductionVar();
+    if (innermost)
+      emitBody(builder);
+    else
+      emitLoops(builder, dim + 1);
+  }
+
+  Value loopEnd(OpBuilder &builder, int64_t dim) {
+    AffineExpr expr = getAffineDimExpr(dim, op->getContext());
+    for (auto [operand, map] : llvm::zip(op->getOpOperands(), maps))
+      for (auto [position, result] : llvm::enumerate(map.getResults()))
+        if (result == expr)
+          return builder.createOrFold<memref::DimOp>(loc, operand.get(),
+                                                     position);
+    llvm_unreachable("every loop ranges over an operand");
+  }
+
+  void emitBody(OpBuilder &builder) {
+    Value value = computeYield(builder, /*old=*/Value());
+    OpOperand &output = op.getDpsInitsMutable()[0];
+    storeTo(builder, value, output);
+  }
+
+  /// One accumulator a lane, then the lanes pairwise, then the old value: an
+  /// order that depends on nothing but the size.
+  void emitReduction(OpBuilder &builder, Value zero, Value end, Value step) {
+    OpOperand &output = op.getDpsInitsMutable()[0];
+    Value old = loadFrom(builder, output);
+    Value init = old;
+    Operation *combine = size > 1 ? combiner() : nullptr;
+    Type element = old.getType();
+    if (combine) {
+      double neutral = isa<arith::AddFOp>(combine)
+                           ? 0.0
+                           : -std::numeric_limits<double>::infinity();
+      auto type = VectorType::get({size}, element);
+      init = builder.create<arith::ConstantOp>(
+          loc, DenseElementsAttr::get(
+                   type, builder.getFloatAttr(element, neutral)));
+    }
+    auto loop = builder.create<scf::ForOp>(loc, zero, end, step, init);
+    {
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(loop.getBody());
+      indices[rank - 1] = loop.getInductionVar();
+      Value next = computeYield(builder, loop.getRegionIterArgs()[0]);
+      builder.create<scf::YieldOp>(loc, next);
+    }
+    Value result = loop.getResult(0);
+    if (combine) {
+      auto merge = [&](Value a, Value b) {
+        return builder
+            .create(loc, combine->getName().getIdentifier(), {a, b},
+                    a.getType())
+            ->getResult(0);
+      };
+      for (int64_t half = size / 2; half > 0; half /= 2) {
+        Value low = builder.create<vector::ExtractStridedSliceOp>(
+            loc, result, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{half},
+            ArrayRef<int64_t>{1});
+        Value high = builder.create<vector::ExtractStridedSliceOp>(
+            loc, result, ArrayRef<int64_t>{half}, ArrayRef<int64_t>{half},
+            ArrayRef<int64_t>{1});
+        result = merge(low, high);
+      }
+      Value scalar = builder.create<vector::ExtractOp>(loc, result, 0);
+      result = merge(old, scalar);
+    }
+    storeTo(builder, result, output);
+  }
+
+  SmallVector<Value> indicesOf(OpBuilder &builder, OpOperand &operand) {
+    SmallVector<Value> result;
+    for (AffineExpr expr : maps[operand.getOperandNumber()].getResults()) {
+      if (auto dim = dyn_cast<AffineDimExpr>(expr))
+        result.push_back(indices[dim.getPosition()]);
+      else
+        result.push_back(builder.create<arith::ConstantIndexOp>(
+            loc, cast<AffineConstantExpr>(expr).getValue()));
+    }
+    return result;
+  }
+
+  Value loadFrom(OpBuilder &builder, OpOperand &operand) {
+    auto type = dyn_cast<MemRefType>(operand.get().getType());
+    if (!type)
+      return operand.get();
+    SmallVector<Value> at = indicesOf(builder, operand);
+    if (size == 1 || !usesInner(operand))
+      return builder.create<memref::LoadOp>(loc, operand.get(), at);
+    return builder.create<vector::LoadOp>(
+        loc, VectorType::get({size}, type.getElementType()), operand.get(), at);
+  }
+
+  void storeTo(OpBuilder &builder, Value value, OpOperand &operand) {
+    SmallVector<Value> at = indicesOf(builder, operand);
+    if (size == 1 || !usesInner(operand)) {
+      builder.create<memref::StoreOp>(loc, value, operand.get(), at);
+      return;
+    }
+    builder.create<vector::StoreOp>(loc, toVector(builder, value),
+                                    operand.get(), at);
+  }
+
+  Value toVector(OpBuilder &builder, Value value) {
+    if (isa<VectorType>(value.getType()))
+      return value;
+    return builder.create<vector::BroadcastOp>(
+        loc, VectorType::get({size}, value.getType()), value);
+  }
+
+  /// Emits the body and returns what it yields. `old` stands for the output's
+  /// value in a reduction; elsewhere it is loaded.
+  Value computeYield(OpBuilder &builder, Value old) {
+    Block &body = op->getRegion(0).front();
+    IRMapping mapping;
+    for (auto [operand, argument] :
+         llvm::zip(op->getOpOperands(), body.getArguments())) {
+      if (argument.use_empty())
+        continue;
+      bool isOutput = op.isDpsInit(&operand);
+      mapping.map(argument,
+                  isOutput && old ? old : loadFrom(builder, operand));
+    }
+    for (Operation &nested : body.without_terminator())
+      emitScalarOrVector(builder, nested, mapping);
+    return mapping.lookupOrDefault(body.getTerminator()->getOperand(0));
+  }
+
+  void emitScalarOrVector(OpBuilder &builder, Operation &nested,
+                          IRMapping &mapping) {
+    if (auto index = dyn_cast<linalg::IndexOp>(nested)) {
+      mapping.map(index.getResult(), indices[index.getDim()]);
+      return;
+    }
+    if (auto load = dyn_cast<memref::LoadOp>(nested)) {
+      Value last = load.getIndices().back();
+      if (size > 1 && !isUniform(last)) {
+        SmallVector<Value> at;
+        for (Value index : load.getIndices())
+          at.push_back(mapping.lookupOrDefault(index));
+        Type element = load.getMemRefType().getElementType();
+        mapping.map(load.getResult(),
+                    builder.create<vector::LoadOp>(
+                        loc, VectorType::get({size}, element),
+                        mapping.lookupOrDefault(load.getMemRef()), at));
+        return;
+      }
+    }
+    bool anyVector = llvm::any_of(nested.getOperands(), [&](Value operand) {
+      return isa<VectorType>(mapping.lookupOrDefault(operand).getType());
+    });
+    if (!anyVector) {
+      builder.clone(nested, mapping);
+      return;
+    }
+    SmallVector<Value> operands;
+    for (Value operand : nested.getOperands())
+      operands.push_back(
+          toVector(builder, mapping.lookupOrDefault(operand)));
+    SmallVector<Type> types;
+    for (Type type : nested.getResultTypes())
+      types.push_back(VectorType::get({size}, type));
+    Operation *vectorized =
+        builder.create(loc, nested.getName().getIdentifier(), operands, types,
+                       nested.getAttrs());
+    mapping.map(nested.getResults(), vectorized->getResults());
+  }
+
+  linalg::LinalgOp op;
+  Location loc;
+  int64_t rank;
+  SmallVector<utils::IteratorType> iterators;
+  SmallVector<AffineMap> maps;
+  SmallVector<Value> indices;
+  int64_t inner;
+  int64_t size;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Groups of ops
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Ops that share a loop over rows, in order.
+class RowGroup {
+public:
+  bool empty() const { return ops.empty(); }
+
+  /// Adds `op` if it may run row by row after the ops in the group.
+  bool tryAdd(linalg::LinalgOp op) {
+    Extent extent = rowExtent(op);
+    if (!ops.empty() && extent != rows)
+      return false;
+    SmallVector<Access> added;
+    for (auto [operand, map] :
+         llvm::zip(op->getOpOperands(), op.getIndexingMapsArray())) {
+      if (!isa<MemRefType>(operand.get().getType()))
+        continue;
+      bool byRow = map.getNumResults() > 0 &&
+                   map.getResult(0) == getAffineDimExpr(0, op->getContext());
+      Buffer buffer = traceBuffer(operand.get());
+      bool writes = op.isDpsInit(&operand);
+      added.push_back({buffer.base, writes, byRow && buffer.sameRows});
+    }
+    op->getRegion(0).walk([&](memref::LoadOp load) {
+      added.push_back({traceBuffer(load.getMemRef()).base, false, false});
+    });
+    for (const Access &access : added)
+      for (ArrayRef<Access> others : {ArrayRef(accesses), ArrayRef(added)})
+        for (const Access &other : others)
+          if (access.base == other.base && (access.writes || other.writes) &&
+              !(access.byRow && other.byRow))
+            return false;
+    accesses.append(added);
+    ops.push_back(op);
+    rows = extent;
+    return true;
+  }
+
+  /// Replaces the ops by their loop, where the last of them stands.
+  void emit() {
+    if (ops.empty())
+      return;
+    OpBuilder builder(ops.back());
+    Location loc = builder.getFusedLoc(llvm::map_to_vector(
+        ops, [](linalg::LinalgOp op) { return op.getLoc(); }));
+    OpFoldResult end =
+        rows.first ? OpFoldResult(builder.createOrFold<memref::DimOp>(
+                         loc, rows.first, rows.second))
+                   : OpFoldResult(builder.getIndexAttr(rows.second));
+    auto forall = builder.create<scf::ForallOp>(
+        loc, ArrayRef<OpFoldResult>(end), ValueRange(), std::nullopt);
+    builder.setInsertionPoint(forall.getTerminator());
+    for (linalg::LinalgOp op : ops) {
+      RowEmitter(op, forall.getInductionVar(0)).emit(builder);
+    }
+    for (linalg::LinalgOp op : ops)
+      op->erase();
+    ops.clear();
+    accesses.clear();
+  }
+
+private:
+  struct Access {
+    Value base;
+    bool writes;
+    bool byRow;
+  };
+
+  SmallVector<linalg::LinalgOp> ops;
+  SmallVector<Access> accesses;
+  Extent rows;
+};
+
+struct VectorizeRowsPass
+    : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
+  void runOnOperation() override {
+    if (getOperation().isExternal())
+      return;
+    for (Block &block : getOperation().getBody()) {
+      RowGroup group;
+      for (Operation &op : llvm::make_early_inc_range(block)) {
+        if (isRowOp(&op)) {
+          auto linalgOp = cast<linalg::LinalgOp>(&op);
+          if (!group.tryAdd(linalgOp)) {
+            group.emit();
+            [[maybe_unused]] bool added = group.tryAdd(linalgOp);
+            assert(added && "an op fits into an empty group");
+          }
+          continue;
+        }
+        // Views, sizes and arithmetic on them do not end a group: they move up
+        // with it. So do allocations.
+        if (isMemoryEffectFree(&op) || isa<memref::AllocOp>(op))
+          continue;
+        group.emit();
+      }
+      group.emit();
+    }
+  }
+};
+} // namespace

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// bf16 conversions as integer arithmetic, since LLVM 18 cannot be trusted with
+// them: it aborts on `fptrunc` to wide vectors and calls a helper for others.
+
+#include "llmir/Conversion/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_EXPANDBF16
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+
+namespace {
+/// `type`, with its elements replaced.
+Type withElement(Type type, Type element) {
+  if (auto shaped = dyn_cast<ShapedType>(type))
+    return shaped.clone(element);
+  return element;
+}
+
+/// Integer arithmetic on values of one type, scalars or vectors.
+struct Bits {
+  Bits(OpBuilder &builder, Location loc, Type like)
+      : builder(builder), loc(loc), like(like) {}
+
+  Type type(unsigned width) {
+    return withElement(like, builder.getIntegerType(width));
+  }
+  Value constant(uint32_t value) {
+    Type i32 = type(32);
+    TypedAttr attribute = builder.getI32IntegerAttr(value);
+    if (auto shaped = dyn_cast<ShapedType>(i32))
+      attribute = DenseElementsAttr::get(shaped, Attribute(attribute));
+    return builder.create<arith::ConstantOp>(loc, attribute);
+  }
+  template <typename Op> Value apply(Value a, Value b) {
+    return builder.create<Op>(loc, a, b);
+  }
+
+  OpBuilder &builder;
+  Location loc;
+  Type like;
+};
+
+/// bf16 is the upper half of f32.
+struct ExpandExtF : OpRewritePattern<arith::ExtFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::ExtFOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!getElementTypeOrSelf(op.getIn()).isBF16() ||
+        !getElementTypeOrSelf(op.getType()).isF32())
+      return rewriter.notifyMatchFailure(op, "not bf16 to f32");
+    Location loc = op.getLoc();
+    Bits bits(rewriter, loc, op.getType());
+    Value half =
+        rewriter.create<arith::BitcastOp>(loc, bits.type(16), op.getIn());
+    Value word = rewriter.create<arith::ExtUIOp>(loc, bits.type(32), half);
+    Value shifted = bits.apply<arith::ShLIOp>(word, bits.constant(16));
+    rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), shifted);
+    return success();
+  }
+};
+
+/// Adds half of the last kept place, or a bit less where that place is even; a
+/// NaN keeps its upper half, made quiet.
+struct ExpandTruncF : OpRewritePattern<arith::TruncFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::TruncFOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!getElementTypeOrSelf(op.getIn()).isF32() ||
+        !getElementTypeOrSelf(op.getType()).isBF16())
+      return rewriter.notifyMatchFailure(op, "not f32 to bf16");
+    Location loc = op.getLoc();
+    Bits bits(rewriter, loc, op.getType());
+    Value word =
+        rewriter.create<arith::BitcastOp>(loc, bits.type(32), op.getIn());
+    Value upper = bits.apply<arith::ShRUIOp>(word, bits.constant(16));
+    Value odd = bits.apply<arith::AndIOp>(upper, bits.constant(1));
+    Value bias = bits.apply<arith::AddIOp>(odd, bits.constant(0x7fff));
+    Value rounded = bits.apply<arith::ShRUIOp>(
+        bits.apply<arith::AddIOp>(word, bias), bits.constant(16));
+    Value quiet = bits.apply<arith::OrIOp>(upper, bits.constant(0x40));
+    Value isNaN = rewriter.create<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO,
+                                                 op.getIn(), op.getIn());
+    Value chosen =
+        rewriter.create<arith::SelectOp>(loc, isNaN, quiet, rounded);
+    Value half =
+        rewriter.create<arith::TruncIOp>(loc, bits.type(16), chosen);
+    rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), half);
+    return success();
+  }
+};
+
+struct ExpandBF16Pass : llmir::impl::ExpandBF16Base<ExpandBF16Pass> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    llmir::populateExpandBF16Patterns(patterns);
+    if (failed(applyPatternsAndFoldGreedily(getOperation(),
+                                            std::move(patterns))))
+      signalPassFailure();
+  }
+};
+} // namespace
+
+void llmir::populateExpandBF16Patterns(RewritePatternSet &patterns) {
+  patterns.add<ExpandExtF, ExpandTruncF>(patterns.getContext());
+}

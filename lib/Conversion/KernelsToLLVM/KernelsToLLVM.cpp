@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The last lowering: a bufferized step becomes LLVM, kernel calls go through the
+// table of functions in llmir/runtime/abi.h, and the C entry point is made. Only
+// that header's layout and names are known here.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+#include "llmir/runtime/abi.h"
+#include "../ModuleUtils.h"
+
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
+#include "mlir/Conversion/IndexToLLVM/IndexToLLVM.h"
+#include "mlir/Conversion/LLVMCommon/ConversionTarget.h"
+#include "mlir/Conversion/LLVMCommon/Pattern.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
+#include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
+
+#include <cstddef>
+
+namespace llmir {
+#define GEN_PASS_DEF_CONVERTLLMTOLLVM
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+using namespace llmir::llm;
+
+namespace {
+
+/// A function of the runtime's table.
+struct KernelEntry {
+  StringLiteral name;
+  size_t offset;
+  /// Whether the flag that outputs are added to is passed.
+  bool takesAccumulate;
+};
+
+constexpr KernelEntry kKernels[] = {
+    {"parallel_for", offsetof(llmir_runtime, parallel_for), false},
+    {"linear", offsetof(llmir_runtime, linear), true},
+    {"append_kv", offsetof(llmir_runtime, append_kv), false},
+    {"paged_attention", offsetof(llmir_runtime, paged_attention), false},
+};
+
+const KernelEntry *findKernel(StringRef name) {
+  for (const KernelEntry &kernel : kKernels)
+    if (kernel.name == name)
+      return &kernel;
+  return nullptr;
+}
+
+std::optional<llmir_dtype> dtypeOf(Type type) {
+  if (type.isF32())
+    return LLMIR_F32;
+  if (type.isBF16())
+    return LLMIR_BF16;
+  if (type.isInteger(32))
+    return LLMIR_I32;
+  return std::nullopt;
+}
+
+Value loadMember(OpBuilder &builder, Location loc, Value base, size_t offset,
+                 Type type) {
+  Value address = builder.create<LLVM::GEPOp>(
+      loc, base.getType(), builder.getI8Type(), base,
+      ArrayRef<LLVM::GEPArg>(static_cast<int32_t>(offset)));
+  return builder.create<LLVM::LoadOp>(loc, type, address);
+}
+
+struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+
+  LogicalResult
+  matchAndRewrite(CallKernelOp op, OpAdaptor adaptor,
+                  ConversionPatternRewriter &rewriter) const override {
+    const KernelEntry *kernel = findKernel(op.getKernel());
+    if (!kernel)
+      return rewriter.notifyMatchFailure(op, "the runtime has no such kernel");
+    Location loc = op.getLoc();
+    auto function = op->getParentOfType<FunctionOpInterface>();
+    Value runtime = function.getArguments().back();
+    if (!isa<LLVM::LLVMPointerType>(runtime.getType()))
+      return rewriter.notifyMatchFailure(op, "the runtime is not an argument");
+
+    auto pointer = LLVM::LLVMPointerType::get(getContext());
+    Value callee =
+        loadMember(rewriter, loc, runtime, kernel->offset, pointer);
+    SmallVector<Value> operands = {
+        callee, loadMember(rewriter, loc, runtime,
+                           offsetof(llmir_runtime, context), pointer)};
+    auto append = [&](ValueRange originals, ValueRange converted) {
+      for (auto [original, value] : llvm::zip(originals, converted)) {
+        auto type = dyn_cast<MemRefType>(original.getType());
+        FailureOr<Value> operand =
+            type ? describe(rewriter, loc, function, type, value) : value;
+        if (failed(operand))
+          return failure();
+        operands.push_back(*operand);
+      }
+      return success();
+    };
+    if (failed(append(op.getInputs(), adaptor.getInputs())))
+      return failure();
+    if (FloatAttr scale = op.getScaleAttr())
+      operands.push_back(rewriter.create<LLVM::ConstantOp>(
+          loc, rewriter.getF32Type(), scale));
+    if (failed(append(op.getOutputs(), adaptor.getOutputs())))
+      return failure();
+    if (kernel->takesAccumulate)
+      operands.push_back(rewriter.create<LLVM::ConstantOp>(
+          loc, rewriter.getI64Type(), op.getAccumulate() ? 1 : 0));
+
+    SmallVector<Type> types =
+        llvm::to_vector(ValueRange(operands).drop_front().getTypes());
+    auto type = LLVM::LLVMFunctionType::get(
+        LLVM::LLVMVoidType::get(getContext()), types);
+    rewriter.create<LLVM::CallOp>(loc, type, operands);
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+private:
+  /// Fills an `llmir_tensor` on the stack and returns its address.
+  FailureOr<Value> describe(ConversionPatternRewriter &rewriter, Location loc,
+                            FunctionOpInterface function, MemRefType type,
+                            Value value) const {
+    std::optional<llmir_dtype> dtype = dtypeOf(type.getElementType());
+    if (!dtype || type.getRank() > LLMIR_MAX_RANK)
+      return failure();
+    MLIRContext *context = getContext();
+    auto pointer = LLVM::LLVMPointerType::get(context);
+    Type i32 = rewriter.getI32Type(), i64 = rewriter.getI64Type();
+    Type sizes = LLVM::LLVMArrayType::get(i64, LLMIR_MAX_RANK);
+    auto tensorType = LLVM::LLVMStructType::getLiteral(
+        context, {pointer, i32, i32, sizes, sizes});
+    Value slot;
+    {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(&function.getFunctionBody().front());
+      Value one = rewriter.create<LLVM::ConstantOp>(loc, i64, 1);
+      slot = rewriter.create<LLVM::AllocaOp>(loc, pointer, tensorType, one);
+    }
+    MemRefDescriptor descriptor(value);
+    SmallVector<Value> indices(
+        type.getRank(), rewriter.create<LLVM::ConstantOp>(loc, i64, 0));
+    Value data = getStridedElementPtr(loc, type, value, indices, rewriter);
+    Value tensor = rewriter.create<LLVM::UndefOp>(loc, tensorType);
+    auto set = [&](Value member, ArrayRef<int64_t> position) {
+      tensor = rewriter.create<LLVM::InsertValueOp>(loc, tensor, member,
+                                                    position);
+    };
+    set(data, {0});
+    set(rewriter.create<LLVM::ConstantOp>(loc, i32, *dtype), {1});
+    set(rewriter.create<LLVM::ConstantOp>(loc, i32, type.getRank()), {2});
+    for (int64_t i = 0; i < type.getRank(); ++i) {
+      set(descriptor.size(rewriter, loc, i), {3, i});
+      set(descriptor.stride(rewriter, loc, i), {4, i});
+    }
+    rewriter.create<LLVM::StoreOp>(loc, tensor, slot);
+    return slot;
+  }
+};
+
+/// An argument of the step, as the entry point finds it in llmir_step_args.
+struct StepArgument {
+  size_t pointer;
+  size_t firstSize = 0;
+  /// What is added to the first size.
+  int64_t extra = 0;
+  size_t secondSize = 0;
+};
+
+/// The arguments that every step has, in order; what passes append follows.
+constexpr StepArgument kStepArguments[] = {
+#define LLMIR_MEMBER(name) offsetof(llmir_step_args, name)
+    {LLMIR_MEMBER(token_ids), LLMIR_MEMBER(num_tokens)},
+    {LLMIR_MEMBER(positions), LLMIR_MEMBER(num_tokens)},
+    {LLMIR_MEMBER(slots), LLMIR_MEMBER(num_tokens)},
+    {LLMIR_MEMBER(block_table), LLMIR_MEMBER(num_sequences), 0,
+     LLMIR_MEMBER(block_table_width)},
+    {LLMIR_MEMBER(context_lens), LLMIR_MEMBER(num_sequences)},
+    {LLMIR_MEMBER(row_starts), LLMIR_MEMBER(num_sequences), 1},
+    {LLMIR_MEMBER(logit_rows), LLMIR_MEMBER(num_logits)},
+    {LLMIR_MEMBER(cache)},
+    {LLMIR_MEMBER(weights)},
+    {LLMIR_MEMBER(logits), LLMIR_MEMBER(num_logits)},
+    {LLMIR_MEMBER(arena)},
+#undef LLMIR_MEMBER
+};
+
+struct ConvertLLMToLLVMPass
+    : llmir::impl::ConvertLLMToLLVMBase<ConvertLLMToLLVMPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    MLIRContext *context = &getContext();
+    llmir::appendArgumentToAll(module, LLVM::LLVMPointerType::get(context));
+
+    LowerToLLVMOptions options(context);
+    LLVMTypeConverter converter(context, options);
+    converter.addConversion([&](PagedKVCacheType) -> Type {
+      return LLVM::LLVMPointerType::get(context);
+    });
+    if (failed(buildEntryPoint(module, converter)))
+      return signalPassFailure();
+    for (auto function : module.getOps<func::FuncOp>()) {
+      function->removeAttr(llmir::kRowLoopAttr);
+      // Loops stay loops: LLVM would make calls of memcpy and memset of some,
+      // and a compiled model has nobody to ask for these.
+      SmallVector<Attribute> attributes = {
+          StringAttr::get(context, "no-builtins")};
+      if (function.getName() != LLMIR_STEP_SYMBOL) {
+        function->setAttr("llvm.linkage",
+                          LLVM::LinkageAttr::get(
+                              context, LLVM::linkage::Linkage::Internal));
+        // Profilers and debuggers see layers as functions.
+        attributes.push_back(StringAttr::get(context, "noinline"));
+      }
+      function->setAttr("passthrough", ArrayAttr::get(context, attributes));
+    }
+
+    LLVMConversionTarget target(*context);
+    target.addLegalOp<ModuleOp>();
+    RewritePatternSet patterns(context);
+    vector::populateVectorBroadcastLoweringPatterns(patterns);
+    vector::populateVectorInsertExtractStridedSliceDecompositionPatterns(
+        patterns);
+    populateVectorToLLVMConversionPatterns(converter, patterns);
+    populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
+    populateMathToLLVMConversionPatterns(converter, patterns);
+    arith::populateArithToLLVMConversionPatterns(converter, patterns);
+    index::populateIndexToLLVMConversionPatterns(converter, patterns);
+    cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
+    populateFuncToLLVMConversionPatterns(converter, patterns);
+    patterns.add<LowerCallKernel>(converter);
+    target.addLegalOp<UnrealizedConversionCastOp>();
+    if (failed(applyPartialConversion(module, target, std::move(patterns))))
+      return signalPassFailure();
+    exportVersion(module);
+  }
+
+private:
+  /// Makes `llmir_step`, which unfolds its arguments and calls the step.
+  LogicalResult buildEntryPoint(ModuleOp module,
+                                const LLVMTypeConverter &converter) {
+    auto step = module.lookupSymbol<func::FuncOp>(llmir::kStepFunction);
+    if (!step)
+      return module.emitError("has no function `step` to export");
+    size_t count = std::size(kStepArguments);
+    if (step.getNumArguments() != count + 1 || step.getNumResults() != 0)
+      return step.emitError() << "must have " << count
+                              << " arguments here, but has "
+                              << step.getNumArguments() - 1;
+    OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+    Location loc = step.getLoc();
+    auto pointer = LLVM::LLVMPointerType::get(&getContext());
+    auto entry = builder.create<func::FuncOp>(
+        loc, LLMIR_STEP_SYMBOL,
+        builder.getFunctionType({pointer, pointer}, {}));
+    Block *block = entry.addEntryBlock();
+    builder.setInsertionPointToStart(block);
+    SmallVector<Value> operands;
+    for (auto [argument, type] :
+         llvm::zip(kStepArguments, step.getArgumentTypes()))
+      operands.push_back(unfold(builder, loc, converter, block->getArgument(1),
+                                argument, type));
+    operands.push_back(block->getArgument(0));
+    builder.create<func::CallOp>(loc, step, operands);
+    builder.create<func::ReturnOp>(loc);
+    return success();
+  }
+
+  Value unfold(OpBuilder &builder, Location loc,
+               const LLVMTypeConverter &converter, Value args,
+               const StepArgument &argument, Type type) {
+    auto pointer = LLVM::LLVMPointerType::get(&getContext());
+    Value data = loadMember(builder, loc, args, argument.pointer, pointer);
+    auto memref = dyn_cast<MemRefType>(type);
+    if (!memref)
+      return cast(builder, loc, data, type);
+    Type i64 = builder.getI64Type();
+    auto constant = [&](int64_t value) -> Value {
+      return builder.create<LLVM::ConstantOp>(loc, i64, value);
+    };
+    SmallVector<Value> sizes;
+    for (int64_t dim = 0; dim < memref.getRank(); ++dim) {
+      size_t member = dim == 0 ? argument.firstSize : argument.secondSize;
+      if (!memref.isDynamicDim(dim)) {
+        sizes.push_back(constant(memref.getDimSize(dim)));
+        continue;
+      }
+      // The weights' and the arena's sizes are nobody's business here.
+      bool known = dim > 0 || argument.pointer < offsetof(llmir_step_args, weights) ||
+                   argument.pointer == offsetof(llmir_step_args, logits);
+      Value size = known ? loadMember(builder, loc, args, member, i64)
+                         : constant(0);
+      if (dim == 0 && argument.extra)
+        size = builder.create<LLVM::AddOp>(loc, size, constant(argument.extra));
+      sizes.push_back(size);
+    }
+    auto descriptor = MemRefDescriptor::undef(builder, loc,
+                                              converter.convertType(memref));
+    descriptor.setAllocatedPtr(builder, loc, data);
+    descriptor.setAlignedPtr(builder, loc, data);
+    descriptor.setOffset(builder, loc, constant(0));
+    Value stride = constant(1);
+    for (int64_t dim = memref.getRank() - 1; dim >= 0; --dim) {
+      descriptor.setSize(builder, loc, dim, sizes[dim]);
+      descriptor.setStride(builder, loc, dim, stride);
+      stride = builder.create<LLVM::MulOp>(loc, stride, sizes[dim]);
+    }
+    return cast(builder, loc, descriptor, memref);
+  }
+
+  static Value cast(OpBuilder &builder, Location loc, Value value, Type type) {
+    if (value.getType() == type)
+      return value;
+    return builder.create<UnrealizedConversionCastOp>(loc, type, value)
+        .getResult(0);
+  }
+
+  void exportVersion(ModuleOp module) {
+    OpBuilder builder = OpBuilder::atBlockBegin(module.getBody());
+    builder.create<LLVM::GlobalOp>(
+        module.getLoc(), builder.getI32Type(), /*isConstant=*/true,
+        LLVM::Linkage::External, LLMIR_ABI_VERSION_SYMBOL,
+        builder.getI32IntegerAttr(LLMIR_ABI_VERSION));
+  }
+};
+} // namespace

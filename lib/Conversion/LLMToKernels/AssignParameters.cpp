@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Lays out the weight file. A parameter that is used twice is stored once; what
+// is a page or longer starts on a page, the rest on a cache line.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+#include "../ModuleUtils.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_ASSIGNPARAMETERS
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+using namespace llmir::llm;
+
+static constexpr int64_t kPage = 4096, kCacheLine = 64;
+
+namespace {
+struct AssignParametersPass
+    : llmir::impl::AssignParametersBase<AssignParametersPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    Builder builder(&getContext());
+    auto bytesType =
+        MemRefType::get({ShapedType::kDynamic}, builder.getI8Type());
+    llmir::appendArgumentToAll(module, bytesType);
+
+    WalkResult result = module.walk([&](Operation *op) {
+      if (!isa<ParameterOp, RopeTableOp>(op))
+        return WalkResult::advance();
+      auto type = cast<RankedTensorType>(op->getResult(0).getType());
+      if (!type.getElementType().isIntOrFloat() ||
+          type.getElementTypeBitWidth() % 8 != 0) {
+        op->emitError() << "elements of " << type.getElementType()
+                        << " are not whole bytes";
+        return WalkResult::interrupt();
+      }
+      replaceByView(op, place(op, type));
+      return WalkResult::advance();
+    });
+    if (result.wasInterrupted())
+      return signalPassFailure();
+    module->setAttr("llm.weights", builder.getArrayAttr(entries));
+    module->setAttr("llm.weights_bytes",
+                    builder.getI64IntegerAttr(llvm::alignTo(size, kPage)));
+  }
+
+private:
+  /// Returns the offset of what `op` yields, giving it one at first sight.
+  int64_t place(Operation *op, RankedTensorType type) {
+    Builder builder(&getContext());
+    NamedAttrList entry;
+    if (auto parameter = dyn_cast<ParameterOp>(op)) {
+      entry.set("scope", parameter.getScopeAttr());
+      entry.set("key", parameter.getKeyAttr());
+      entry.set("source", TypeAttr::get(parameter.getFileType()));
+    } else {
+      auto table = cast<RopeTableOp>(op);
+      entry.set("theta", table.getThetaAttr());
+      if (table.getScalingAttr())
+        entry.set("scaling", table.getScalingAttr());
+    }
+    entry.set("type", TypeAttr::get(type));
+    auto [known, isNew] =
+        offsets.try_emplace(entry.getDictionary(&getContext()), 0);
+    if (!isNew)
+      return known->second;
+
+    int64_t bytes = type.getNumElements() * type.getElementTypeBitWidth() / 8;
+    size = llvm::alignTo(size, bytes >= kPage ? kPage : kCacheLine);
+    known->second = size;
+    entry.set("offset", builder.getI64IntegerAttr(size));
+    entry.set("bytes", builder.getI64IntegerAttr(bytes));
+    entries.push_back(entry.getDictionary(&getContext()));
+    size += bytes;
+    return known->second;
+  }
+
+  void replaceByView(Operation *op, int64_t offset) {
+    auto function = op->getParentOfType<func::FuncOp>();
+    auto type = cast<RankedTensorType>(op->getResult(0).getType());
+    OpBuilder builder(op);
+    Value start = builder.create<arith::ConstantIndexOp>(op->getLoc(), offset);
+    Value view = builder.create<memref::ViewOp>(
+        op->getLoc(), MemRefType::get(type.getShape(), type.getElementType()),
+        function.getArguments().back(), start, ValueRange());
+    Value tensor = builder.create<bufferization::ToTensorOp>(
+        op->getLoc(), type, view, /*restrict=*/true, /*writable=*/false);
+    op->replaceAllUsesWith(ValueRange(tensor));
+    op->erase();
+  }
+
+  DenseMap<Attribute, int64_t> offsets;
+  SmallVector<Attribute> entries;
+  int64_t size = 0;
+};
+} // namespace

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Picks the runtime's kernels: packed products, appends by slot and ragged
+// attention become calls in destination-passing style, still on tensors, so that
+// bufferization finds their buffers.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+#include <cmath>
+
+namespace llmir {
+#define GEN_PASS_DEF_CONVERTLLMTOKERNELS
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+using namespace llmir::llm;
+
+namespace {
+
+Value emptyResult(OpBuilder &builder, Location loc, RankedTensorType type,
+                  Value rows) {
+  SmallVector<Value> sizes;
+  if (type.isDynamicDim(0))
+    sizes.push_back(builder.create<tensor::DimOp>(loc, rows, 0));
+  return builder.create<tensor::EmptyOp>(loc, type, sizes);
+}
+
+Value callKernel(OpBuilder &builder, Location loc, StringRef kernel,
+                 ValueRange inputs, Value output, bool accumulate,
+                 FloatAttr scale = {}) {
+  return builder
+      .create<CallKernelOp>(loc, TypeRange(output.getType()),
+                            builder.getStringAttr(kernel), inputs, output,
+                            accumulate ? builder.getUnitAttr() : UnitAttr(),
+                            scale)
+      .getResult(0);
+}
+
+/// Converts elements between float types, or returns `tensor` as it is.
+Value convertElements(OpBuilder &builder, Location loc, Value tensor,
+                      Type element) {
+  auto type = cast<RankedTensorType>(tensor.getType());
+  unsigned from = type.getElementType().getIntOrFloatBitWidth(),
+           to = element.getIntOrFloatBitWidth();
+  if (type.getElementType() == element)
+    return tensor;
+  auto converted = type.clone(element);
+  if (from < to)
+    return builder.create<arith::ExtFOp>(loc, converted, tensor);
+  return builder.create<arith::TruncFOp>(loc, converted, tensor);
+}
+
+struct LowerLinear : OpRewritePattern<LinearOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(LinearOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!hasPackedWeight(op))
+      return rewriter.notifyMatchFailure(op, "the weight is not packed");
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Type weight = getElementTypeOrSelf(op.getWeight());
+    if (getElementTypeOrSelf(op.getInput()) != weight)
+      return rewriter.notifyMatchFailure(op, "kernels multiply equal types");
+
+    // Kernels add to f32 sums, and round to their weight's type at most.
+    Location loc = op.getLoc();
+    Type f32 = rewriter.getF32Type();
+    Value init = initialSum(rewriter, op, type.clone(f32));
+    bool rounds = !init && type.getElementType() == weight;
+    RankedTensorType sumType = rounds ? type : type.clone(f32);
+    bool accumulate = static_cast<bool>(init);
+    if (!accumulate)
+      init = emptyResult(rewriter, loc, sumType, op.getInput());
+    Value sum = callKernel(rewriter, loc, "linear",
+                           {op.getInput(), op.getWeight()}, init, accumulate);
+    rewriter.replaceOp(
+        op, convertElements(rewriter, loc, sum, type.getElementType()));
+    return success();
+  }
+
+private:
+  /// The residual, the bias for each row, or their sum; null without either.
+  static Value initialSum(PatternRewriter &rewriter, LinearOp op,
+                          RankedTensorType type) {
+    Location loc = op.getLoc();
+    Value residual = op.getResidual();
+    if (residual)
+      residual =
+          convertElements(rewriter, loc, residual, type.getElementType());
+    if (!op.getBias())
+      return residual;
+    Value empty = emptyResult(rewriter, loc, type, op.getInput());
+    Value rows = rewriter
+                     .create<linalg::BroadcastOp>(
+                         loc,
+                         convertElements(rewriter, loc, op.getBias(),
+                                         type.getElementType()),
+                         empty, ArrayRef<int64_t>{0})
+                     ->getResult(0);
+    if (!residual)
+      return rows;
+    return rewriter.create<arith::AddFOp>(loc, rows, residual);
+  }
+};
+
+Value layerOf(PatternRewriter &rewriter, Location loc, Value layer) {
+  if (layer)
+    return layer;
+  return rewriter.create<arith::ConstantIndexOp>(loc, 0);
+}
+
+struct LowerAppendKV : OpRewritePattern<AppendKVOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(AppendKVOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.getSlots())
+      return rewriter.notifyMatchFailure(op, "allocates by seq_ids");
+    Location loc = op.getLoc();
+    Type element = op.getCache().getType().getElementType();
+    auto operand = [&](Value value) {
+      // Kernels round f32 themselves.
+      Type type = getElementTypeOrSelf(value);
+      return type == element
+                 ? value
+                 : convertElements(rewriter, loc, value, rewriter.getF32Type());
+    };
+    rewriter.create<CallKernelOp>(
+        loc, TypeRange(), rewriter.getStringAttr("append_kv"),
+        ValueRange{op.getCache(), layerOf(rewriter, loc, op.getLayer()),
+                   operand(op.getKeys()), operand(op.getValues()),
+                   op.getSlots()},
+        ValueRange(), UnitAttr(), FloatAttr());
+    rewriter.replaceOp(op, op.getCache());
+    return success();
+  }
+};
+
+struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(PagedAttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.getRows())
+      return rewriter.notifyMatchFailure(op, "not a ragged batch");
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    FloatAttr scale = op.getScaleAttr();
+    if (!scale)
+      scale = rewriter.getF32FloatAttr(
+          1.0 / std::sqrt(static_cast<double>(type.getShape().back())));
+    Type f32 = rewriter.getF32Type();
+    bool rounds = type.getElementType().isBF16();
+    RankedTensorType outType = rounds ? type : type.clone(f32);
+    Value out =
+        callKernel(rewriter, loc, "paged_attention",
+                   {op.getCache(), layerOf(rewriter, loc, op.getLayer()),
+                    convertElements(rewriter, loc, op.getQuery(), f32),
+                    op.getBlockIndices(), op.getSeqLens(), op.getRows()},
+                   emptyResult(rewriter, loc, outType, op.getQuery()),
+                   /*accumulate=*/false, scale);
+    rewriter.replaceOp(
+        op, convertElements(rewriter, loc, out, type.getElementType()));
+    return success();
+  }
+};
+
+/// Removes results that are caches: they are the caches that came in. Callees
+/// come first in `functions`.
+LogicalResult dropCacheResults(ModuleOp module) {
+  bool changed = true;
+  while (changed) {
+    changed = false;
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isExternal() ||
+          !llvm::hasSingleElement(function.getBody()))
+        continue;
+      Operation *terminator = function.front().getTerminator();
+      llvm::BitVector dropped(function.getNumResults());
+      SmallVector<int64_t> sources(function.getNumResults(), -1);
+      for (auto [index, value] : llvm::enumerate(terminator->getOperands())) {
+        auto argument = dyn_cast<BlockArgument>(value);
+        if (!isa<PagedKVCacheType>(value.getType()) || !argument ||
+            argument.getOwner() != &function.front())
+          continue;
+        dropped.set(index);
+        sources[index] = argument.getArgNumber();
+      }
+      if (dropped.none())
+        continue;
+      changed = true;
+      terminator->eraseOperands(dropped);
+      function.eraseResults(dropped);
+      auto uses = SymbolTable::getSymbolUses(function, module);
+      for (SymbolTable::SymbolUse use : *uses) {
+        auto call = dyn_cast<func::CallOp>(use.getUser());
+        if (!call)
+          return use.getUser()->emitError(
+              "only calls may refer to a function that returns a cache");
+        OpBuilder builder(call);
+        auto shorter = builder.create<func::CallOp>(call.getLoc(), function,
+                                                    call.getOperands());
+        unsigned next = 0;
+        for (OpResult result : call.getResults()) {
+          int64_t source = sources[result.getResultNumber()];
+          result.replaceAllUsesWith(source < 0 ? shorter.getResult(next++)
+                                               : call.getOperand(source));
+        }
+        call.erase();
+      }
+    }
+  }
+  return success();
+}
+
+struct ConvertLLMToKernelsPass
+    : llmir::impl::ConvertLLMToKernelsBase<ConvertLLMToKernelsPass> {
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<LowerAppendKV, LowerLinear, LowerPagedAttention>(
+        &getContext());
+    if (failed(applyPatternsAndFoldGreedily(getOperation(),
+                                            std::move(patterns))) ||
+        failed(dropCacheResults(getOperation())))
+      return signalPassFailure();
+    getOperation().walk([&](Operation *op) {
+      if (!isa<AppendKVOp, LookupKVOp, PagedAttentionOp>(op))
+        return;
+      op->emitError("has no kernel in this form; the CPU takes appends by "
+                    "slots and attention by rows");
+      signalPassFailure();
+    });
+  }
+};
+} // namespace

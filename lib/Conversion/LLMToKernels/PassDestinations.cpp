@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Callers own the memory of results. Where a function returns a tensor that it
+// makes itself, the uninitialized tensor at the start of the chain of
+// destination-style ops becomes an argument; bufferization then sees that the
+// result is that argument, and returns nothing.
+
+#include "llmir/Conversion/Passes.h"
+#include "../ModuleUtils.h"
+
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_PASSDESTINATIONS
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+
+namespace {
+struct PassDestinationsPass
+    : llmir::impl::PassDestinationsBase<PassDestinationsPass> {
+  void runOnOperation() override {
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isExternal() && failed(process(function)))
+        return signalPassFailure();
+  }
+
+private:
+  /// Gives destinations to `function`, its callees first.
+  LogicalResult process(func::FuncOp function) {
+    if (!visited.insert(function).second)
+      return success();
+    WalkResult callees = function.walk([&](func::CallOp call) {
+      auto callee = getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
+      if (callee && !callee.isExternal() && failed(process(callee)))
+        return WalkResult::interrupt();
+      return WalkResult::advance();
+    });
+    if (callees.wasInterrupted())
+      return failure();
+    if (!llvm::hasSingleElement(function.getBody()))
+      return function.emitError("must have a single block");
+
+    SmallVector<int64_t> &owners = resultOwners[function];
+    Operation *terminator = function.front().getTerminator();
+    for (Value result : terminator->getOperands()) {
+      if (!isa<RankedTensorType>(result.getType()))
+        return terminator->emitError()
+               << "cannot give a caller's buffer to a result of type "
+               << result.getType();
+      OpOperand *destination = traceDestination(result);
+      if (auto argument = dyn_cast<BlockArgument>(result)) {
+        owners.push_back(argument.getArgNumber());
+        continue;
+      }
+      if (!destination)
+        return terminator->emitError(
+            "returns a tensor that no destination-style op makes");
+      if (auto argument = dyn_cast<BlockArgument>(destination->get());
+          argument && function.getName() != llmir::kStepFunction) {
+        owners.push_back(argument.getArgNumber());
+        continue;
+      }
+      auto empty = destination->get().getDefiningOp<tensor::EmptyOp>();
+      if (!empty)
+        return terminator->emitError(
+            "returns a tensor that is not made in this function");
+      owners.push_back(function.getNumArguments());
+      if (failed(appendDestination(function, *destination, empty)))
+        return failure();
+    }
+    return success();
+  }
+
+  /// Follows a chain of destinations to the first one, or returns null.
+  OpOperand *traceDestination(Value value) {
+    OpOperand *destination = nullptr;
+    while (auto result = dyn_cast<OpResult>(value)) {
+      OpOperand *next = nullptr;
+      if (auto op = dyn_cast<DestinationStyleOpInterface>(result.getOwner()))
+        next = op.getTiedOpOperand(result);
+      else if (auto insert =
+                   dyn_cast<tensor::InsertSliceOp>(result.getOwner()))
+        next = &insert.getDestMutable();
+      else if (auto call = dyn_cast<func::CallOp>(result.getOwner()))
+        if (auto callee =
+                getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
+            callee && visited.contains(callee))
+          next = &call->getOpOperand(
+              resultOwners[callee][result.getResultNumber()]);
+      if (!next)
+        return destination;
+      destination = next;
+      value = next->get();
+    }
+    return destination;
+  }
+
+  LogicalResult appendDestination(func::FuncOp function, OpOperand &use,
+                                  tensor::EmptyOp empty) {
+    // Callers compute the sizes as the callee does, from its arguments.
+    SmallVector<std::pair<unsigned, int64_t>> sizes;
+    for (Value size : empty.getDynamicSizes()) {
+      auto dim = size.getDefiningOp<tensor::DimOp>();
+      auto argument =
+          dim ? dyn_cast<BlockArgument>(dim.getSource()) : BlockArgument();
+      if (!argument || !dim.getConstantIndex())
+        return empty.emitError("the size of a result must be that of an "
+                               "argument");
+      sizes.emplace_back(argument.getArgNumber(), *dim.getConstantIndex());
+    }
+    unsigned index = function.getNumArguments();
+    function.insertArgument(index, empty.getType(), {}, empty.getLoc());
+    use.set(function.getArgument(index));
+    auto uses = SymbolTable::getSymbolUses(function, getOperation());
+    for (SymbolTable::SymbolUse user : *uses) {
+      auto call = dyn_cast<func::CallOp>(user.getUser());
+      if (!call)
+        return user.getUser()->emitError("only calls may refer to a function "
+                                         "that takes its destinations");
+      OpBuilder builder(call);
+      SmallVector<Value> dynamic;
+      for (auto [operand, dim] : sizes)
+        dynamic.push_back(builder.create<tensor::DimOp>(
+            call.getLoc(), call.getOperand(operand), dim));
+      Value made = builder.create<tensor::EmptyOp>(
+          call.getLoc(), empty.getType(), dynamic);
+      call.getOperandsMutable().append(made);
+    }
+    return success();
+  }
+
+  DenseSet<func::FuncOp> visited;
+  /// For each function and result, the argument that becomes it.
+  DenseMap<func::FuncOp, SmallVector<int64_t>> resultOwners;
+};
+} // namespace

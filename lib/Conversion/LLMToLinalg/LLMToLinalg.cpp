@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The reference meaning of the ops that compute on tensors alone. Arithmetic is
+// in f32 and rounds once, at the end. This is also the code that the CPU runs
+// for whatever has no kernel, so each op is written as few, row-wise generics.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace llmir::llm;
+
+using utils::IteratorType;
+
+namespace {
+
+/// Scalar arithmetic in f32, for the bodies of generics.
+struct Scalars {
+  Scalars(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
+
+  Value constant(double value) {
+    return builder.create<arith::ConstantOp>(loc,
+                                             builder.getF32FloatAttr(value));
+  }
+  Value widen(Value value) {
+    unsigned width = value.getType().getIntOrFloatBitWidth();
+    if (width < 32)
+      return builder.create<arith::ExtFOp>(loc, builder.getF32Type(), value);
+    if (width > 32)
+      return builder.create<arith::TruncFOp>(loc, builder.getF32Type(), value);
+    return value;
+  }
+  Value round(Value value, Type type) {
+    unsigned width = type.getIntOrFloatBitWidth();
+    if (width < 32)
+      return builder.create<arith::TruncFOp>(loc, type, value);
+    if (width > 32)
+      return builder.create<arith::ExtFOp>(loc, type, value);
+    return value;
+  }
+  Value add(Value a, Value b) {
+    return builder.create<arith::AddFOp>(loc, a, b);
+  }
+  Value sub(Value a, Value b) {
+    return builder.create<arith::SubFOp>(loc, a, b);
+  }
+  Value mul(Value a, Value b) {
+    return builder.create<arith::MulFOp>(loc, a, b);
+  }
+  Value div(Value a, Value b) {
+    return builder.create<arith::DivFOp>(loc, a, b);
+  }
+  Value toIndex(Value value) {
+    return builder.create<arith::IndexCastOp>(loc, builder.getIndexType(),
+                                              value);
+  }
+
+  OpBuilder &builder;
+  Location loc;
+};
+
+RankedTensorType tensorType(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
+
+/// An uninitialized tensor of `type`; `like` gives the dynamic sizes, dimension
+/// by dimension.
+Value emptyLike(OpBuilder &builder, Location loc, RankedTensorType type,
+                Value like) {
+  SmallVector<Value> sizes;
+  for (int64_t i = 0; i < type.getRank(); ++i)
+    if (type.isDynamicDim(i))
+      sizes.push_back(builder.create<tensor::DimOp>(loc, like, i));
+  return builder.create<tensor::EmptyOp>(loc, type, sizes);
+}
+
+/// The first `count` of `rank` loops, as a map.
+AffineMap leading(MLIRContext *context, unsigned rank, unsigned count) {
+  return AffineMap::getMultiDimIdentityMap(rank, context)
+      .getMajorSubMap(count);
+}
+
+using Body = function_ref<Value(Scalars &, ValueRange)>;
+
+/// Builds a generic over `iterators` with one output. The body gets the inputs
+/// and the output's old value as they are, and returns the new one.
+Value generic(OpBuilder &builder, Location loc, ValueRange inputs, Value output,
+              ArrayRef<AffineMap> maps, ArrayRef<IteratorType> iterators,
+              Body body) {
+  return builder
+      .create<linalg::GenericOp>(
+          loc, TypeRange(output.getType()), inputs, ValueRange(output), maps,
+          iterators,
+          [&](OpBuilder &nested, Location nestedLoc, ValueRange arguments) {
+            Scalars scalars(nested, nestedLoc);
+            nested.create<linalg::YieldOp>(nestedLoc, body(scalars, arguments));
+          })
+      .getResult(0);
+}
+
+/// `AffineMap::getMajorSubMap` of the identity is what most operands use.
+struct Maps {
+  Maps(MLIRContext *context, unsigned rank) : context(context), rank(rank) {}
+
+  AffineMap all() { return leading(context, rank, rank); }
+  AffineMap first(unsigned count) { return leading(context, rank, count); }
+  AffineMap dims(ArrayRef<unsigned> dims) {
+    SmallVector<AffineExpr> exprs;
+    for (unsigned dim : dims)
+      exprs.push_back(getAffineDimExpr(dim, context));
+    return AffineMap::get(rank, 0, exprs, context);
+  }
+
+  MLIRContext *context;
+  unsigned rank;
+};
+
+struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(EmbeddingOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Maps maps(getContext(), 2);
+    SmallVector<Value> sizes;
+    if (type.isDynamicDim(0))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getIndices(), 0));
+    if (type.isDynamicDim(1))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getTable(), 1));
+    Value empty = rewriter.create<tensor::EmptyOp>(loc, type, sizes);
+    rewriter.replaceOp(
+        op, generic(rewriter, loc, op.getIndices(), empty,
+                    {maps.first(1), maps.all()},
+                    {IteratorType::parallel, IteratorType::parallel},
+                    [&](Scalars &s, ValueRange arguments) {
+                      Value row = s.toIndex(arguments[0]);
+                      Value column = s.builder.create<linalg::IndexOp>(loc, 1);
+                      Value element = s.builder.create<tensor::ExtractOp>(
+                          loc, op.getTable(), ValueRange{row, column});
+                      return s.round(s.widen(element), type.getElementType());
+                    }));
+    return success();
+  }
+};
+
+/// The product of an unpacked weight. Packed ones are for kernels, which have
+/// this as their reference.
+struct ConvertLinear : OpRewritePattern<LinearOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(LinearOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Value weight = op.getWeight();
+    if (hasPackedWeight(op))
+      weight = unpack(rewriter, op);
+    auto sumType =
+        RankedTensorType::get(type.getShape(), rewriter.getF32Type());
+    Value empty = emptyLike(rewriter, loc, sumType, op.getInput());
+    Value zero = Scalars(rewriter, loc).constant(0.0);
+    Value init =
+        rewriter.create<linalg::FillOp>(loc, zero, empty).getResult(0);
+    Maps product(getContext(), 3);
+    Value sum = generic(
+        rewriter, loc, {op.getInput(), weight}, init,
+        {product.dims({0, 2}), product.dims({1, 2}), product.dims({0, 1})},
+        {IteratorType::parallel, IteratorType::parallel,
+         IteratorType::reduction},
+        [&](Scalars &s, ValueRange arguments) {
+          return s.add(arguments[2], s.mul(s.widen(arguments[0]),
+                                           s.widen(arguments[1])));
+        });
+    if (!op.getBias() && !op.getResidual() && type == sumType) {
+      rewriter.replaceOp(op, sum);
+      return success();
+    }
+
+    Maps maps(getContext(), 2);
+    SmallVector<Value> inputs = {sum};
+    SmallVector<AffineMap> inputMaps = {maps.all()};
+    if (op.getBias()) {
+      inputs.push_back(op.getBias());
+      inputMaps.push_back(maps.dims({1}));
+    }
+    if (op.getResidual()) {
+      inputs.push_back(op.getResidual());
+      inputMaps.push_back(maps.all());
+    }
+    inputMaps.push_back(maps.all());
+    Value result = emptyLike(rewriter, loc, type, op.getInput());
+    rewriter.replaceOp(
+        op, generic(rewriter, loc, inputs, result, inputMaps,
+                    {IteratorType::parallel, IteratorType::parallel},
+                    [&](Scalars &s, ValueRange arguments) {
+                      Value value = arguments[0];
+                      for (Value term : arguments.drop_front().drop_back())
+                        value = s.add(s.widen(term), value);
+                      return s.round(value, type.getElementType());
+                    }));
+    return success();
+  }
+
+private:
+  /// Gathers the matrix [N, K] from its panels.
+  static Value unpack(PatternRewriter &rewriter, LinearOp op) {
+    Location loc = op.getLoc();
+    MLIRContext *context = rewriter.getContext();
+    auto panels = tensorType(op.getWeight());
+    auto type = RankedTensorType::get(
+        {cast<RankedTensorType>(op.getResult().getType()).getDimSize(1),
+         tensorType(op.getInput()).getDimSize(1)},
+        panels.getElementType());
+    int64_t width = panels.getDimSize(2);
+    Value empty = rewriter.create<tensor::EmptyOp>(loc, type, ValueRange());
+    Maps maps(context, 2);
+    return generic(
+        rewriter, loc, {}, empty, {maps.all()},
+        {IteratorType::parallel, IteratorType::parallel},
+        [&](Scalars &s, ValueRange) -> Value {
+          Value n = s.builder.create<linalg::IndexOp>(loc, 0);
+          Value k = s.builder.create<linalg::IndexOp>(loc, 1);
+          auto index = [&](int64_t value) -> Value {
+            return s.builder.create<arith::ConstantIndexOp>(loc, value);
+          };
+          SmallVector<Value> indices = {
+              s.builder.create<arith::DivUIOp>(loc, n, index(width)), k,
+              s.builder.create<arith::RemUIOp>(loc, n, index(width))};
+          if (panels.getRank() == 4) {
+            indices[1] = s.builder.create<arith::DivUIOp>(loc, k, index(2));
+            indices.push_back(
+                s.builder.create<arith::RemUIOp>(loc, k, index(2)));
+          }
+          return s.builder.create<tensor::ExtractOp>(loc, op.getWeight(),
+                                                     indices);
+        });
+  }
+};
+
+struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(RMSNormOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto input = tensorType(op.getInput());
+    unsigned rank = input.getRank();
+    int64_t size = input.getShape().back();
+    if (ShapedType::isDynamic(size))
+      return rewriter.notifyMatchFailure(op, "the normalized size is dynamic");
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Maps maps(getContext(), rank);
+    SmallVector<IteratorType> parallel(rank, IteratorType::parallel);
+    SmallVector<IteratorType> reduction = parallel;
+    reduction.back() = IteratorType::reduction;
+
+    auto rowsType = RankedTensorType::get(input.getShape().drop_back(),
+                                          rewriter.getF32Type());
+    Value rows = emptyLike(rewriter, loc, rowsType, op.getInput());
+    Value zero = Scalars(rewriter, loc).constant(0.0);
+    Value init = rewriter.create<linalg::FillOp>(loc, zero, rows).getResult(0);
+    Value squares =
+        generic(rewriter, loc, op.getInput(), init,
+                {maps.all(), maps.first(rank - 1)}, reduction,
+                [&](Scalars &s, ValueRange arguments) {
+                  Value x = s.widen(arguments[0]);
+                  return s.add(arguments[1], s.mul(x, x));
+                });
+    // The root is taken once a row, not once an element.
+    Maps rowMaps(getContext(), rank - 1);
+    Value scales = generic(
+        rewriter, loc, squares, rows, {rowMaps.all(), rowMaps.all()},
+        SmallVector<IteratorType>(rank - 1, IteratorType::parallel),
+        [&](Scalars &s, ValueRange arguments) {
+          Value mean = s.div(arguments[0], s.constant(size));
+          Value shifted = s.add(
+              mean, s.builder.create<arith::ConstantOp>(loc, op.getEpsilonAttr()));
+          Value root = s.builder.create<math::SqrtOp>(loc, shifted);
+          return s.div(s.constant(1.0), root);
+        });
+    Value result = emptyLike(rewriter, loc, type, op.getInput());
+    rewriter.replaceOp(
+        op, generic(rewriter, loc, {op.getInput(), scales, op.getWeight()},
+                    result,
+                    {maps.all(), maps.first(rank - 1), maps.dims({rank - 1}),
+                     maps.all()},
+                    parallel, [&](Scalars &s, ValueRange arguments) {
+                      Value x = s.mul(s.widen(arguments[0]), arguments[1]);
+                      return s.round(s.mul(x, s.widen(arguments[2])),
+                                     type.getElementType());
+                    }));
+    return success();
+  }
+};
+
+struct ConvertRope : OpRewritePattern<RopeOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(RopeOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Value input = op.getInput();
+    int64_t half = type.getDimSize(2) / 2;
+    auto halfOf = [&](Value tensor, int64_t which) {
+      auto one = rewriter.getIndexAttr(1);
+      SmallVector<OpFoldResult> offsets(3, rewriter.getIndexAttr(0)),
+          strides(3, one);
+      offsets[2] = rewriter.getIndexAttr(which * half);
+      return std::tuple(offsets, halfSizes(rewriter, loc, tensor, half),
+                        strides);
+    };
+    auto slice = [&](Value tensor, int64_t which) -> Value {
+      auto [offsets, sizes, strides] = halfOf(tensor, which);
+      return rewriter.create<tensor::ExtractSliceOp>(loc, tensor, offsets,
+                                                     sizes, strides);
+    };
+
+    // One generic a half: a single one would need two results, and a copy.
+    Value result = emptyLike(rewriter, loc, type, input);
+    Maps maps(getContext(), 3);
+    for (int64_t which : {0, 1}) {
+      Value output = generic(
+          rewriter, loc,
+          {slice(input, which), slice(input, 1 - which), op.getPositions()},
+          slice(result, which),
+          {maps.all(), maps.all(), maps.first(1), maps.all()},
+          SmallVector<IteratorType>(3, IteratorType::parallel),
+          [&](Scalars &s, ValueRange arguments) {
+            Value position = s.toIndex(arguments[2]);
+            Value i = s.builder.create<linalg::IndexOp>(loc, 2);
+            auto entry = [&](int64_t row) -> Value {
+              Value index = s.builder.create<arith::ConstantIndexOp>(loc, row);
+              return s.builder.create<tensor::ExtractOp>(
+                  loc, op.getTable(), ValueRange{position, index, i});
+            };
+            Value straight = s.mul(s.widen(arguments[0]), entry(0));
+            Value crossed = s.mul(s.widen(arguments[1]), entry(1));
+            Value rotated = which == 0 ? s.sub(straight, crossed)
+                                       : s.add(straight, crossed);
+            return s.round(rotated, type.getElementType());
+          });
+      auto [offsets, sizes, strides] = halfOf(result, which);
+      result = rewriter.create<tensor::InsertSliceOp>(loc, output, result,
+                                                      offsets, sizes, strides);
+    }
+    rewriter.replaceOp(op, result);
+    return success();
+  }
+
+private:
+  static SmallVector<OpFoldResult> halfSizes(OpBuilder &builder, Location loc,
+                                             Value tensor, int64_t half) {
+    SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, loc, tensor);
+    sizes[2] = builder.getIndexAttr(half);
+    return sizes;
+  }
+};
+
+Value activate(Scalars &s, ActivationKind kind, Value x) {
+  switch (kind) {
+  case ActivationKind::silu: {
+    Value negated = s.builder.create<arith::NegFOp>(s.loc, x);
+    Value exponential = s.builder.create<math::ExpOp>(s.loc, negated);
+    return s.div(x, s.add(s.constant(1.0), exponential));
+  }
+  case ActivationKind::gelu: {
+    Value scaled = s.mul(x, s.constant(0.70710678118654752440));
+    Value erf = s.builder.create<math::ErfOp>(s.loc, scaled);
+    return s.mul(s.mul(x, s.constant(0.5)), s.add(s.constant(1.0), erf));
+  }
+  case ActivationKind::gelu_tanh: {
+    Value cube = s.mul(s.mul(x, x), x);
+    Value inner = s.mul(s.constant(0.79788456080286535588),
+                        s.add(x, s.mul(s.constant(0.044715), cube)));
+    Value tanh = s.builder.create<math::TanhOp>(s.loc, inner);
+    return s.mul(s.mul(x, s.constant(0.5)), s.add(s.constant(1.0), tanh));
+  }
+  case ActivationKind::relu:
+    return s.builder.create<arith::MaximumFOp>(s.loc, x, s.constant(0.0));
+  }
+  llvm_unreachable("every kind is handled");
+}
+
+struct ConvertActivation : OpRewritePattern<ActivationOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(ActivationOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    unsigned rank = type.getRank();
+    SmallVector<Value> inputs = {op.getInput()};
+    if (op.getMultiplier())
+      inputs.push_back(op.getMultiplier());
+    Maps maps(getContext(), rank);
+    SmallVector<AffineMap> allMaps(inputs.size() + 1, maps.all());
+    Value result = emptyLike(rewriter, loc, type, op.getInput());
+    rewriter.replaceOp(
+        op, generic(rewriter, loc, inputs, result, allMaps,
+                    SmallVector<IteratorType>(rank, IteratorType::parallel),
+                    [&](Scalars &s, ValueRange arguments) {
+                      Value y =
+                          activate(s, op.getKind(), s.widen(arguments[0]));
+                      if (op.getMultiplier())
+                        y = s.mul(y, s.widen(arguments[1]));
+                      return s.round(y, type.getElementType());
+                    }));
+    return success();
+  }
+};
+
+} // namespace
+
+void llmir::populateLLMToLinalgPatterns(RewritePatternSet &patterns) {
+  patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear,
+               ConvertRMSNorm, ConvertRope>(patterns.getContext());
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Applies the reference lowerings to a module, to all ops or to those that no
+// kernel computes.
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/LLM.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Transforms/DialectConversion.h"
+
+namespace llmir {
+#define GEN_PASS_DEF_CONVERTLLMTOLINALG
+#include "llmir/Conversion/Passes.h.inc"
+} // namespace llmir
+
+using namespace mlir;
+using namespace llmir::llm;
+
+namespace {
+struct ConvertLLMToLinalgPass
+    : llmir::impl::ConvertLLMToLinalgBase<ConvertLLMToLinalgPass> {
+  using ConvertLLMToLinalgBase::ConvertLLMToLinalgBase;
+
+  void runOnOperation() override {
+    ConversionTarget target(getContext());
+    target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
+    target.addIllegalOp<ActivationOp, EmbeddingOp, LinearOp, RMSNormOp, RopeOp>();
+    RewritePatternSet patterns(&getContext());
+    llmir::populateLLMToLinalgPatterns(patterns);
+    if (failed(applyPartialConversion(getOperation(), target,
+                                      std::move(patterns))))
+      signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The order of things between an imported program and machine code.
+
+#include "llmir/Pipelines/Pipelines.h"
+
+#include "llmir/Conversion/Passes.h"
+#include "llmir/Dialect/LLM/Passes.h"
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+static void addCleanup(OpPassManager &manager) {
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+}
+
+void llmir::buildOptimizePipeline(OpPassManager &manager) {
+  addCleanup(manager);
+  manager.addPass(llm::createLLMVerifyCacheUses());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+  manager.addPass(llm::createLLMPackParameters());
+  addCleanup(manager);
+}
+
+void llmir::buildLinalgPipeline(OpPassManager &manager) {
+  manager.addPass(llm::createLLMVerifyCacheUses());
+  manager.addPass(createConvertLLMToLinalg());
+  manager.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
+  addCleanup(manager);
+}
+
+void llmir::buildBuffersPipeline(OpPassManager &manager,
+                                 const CPUPipelineOptions &options) {
+  manager.addPass(createConvertLLMToKernels());
+  manager.addPass(createConvertLLMToLinalg({/*keepKernels=*/true}));
+  manager.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createAssignParameters());
+  manager.addPass(createPassDestinations());
+
+  bufferization::OneShotBufferizationOptions bufferize;
+  bufferize.bufferizeFunctionBoundaries = true;
+  bufferize.setFunctionBoundaryTypeConversion(
+      bufferization::LayoutMapOption::IdentityLayoutMap);
+  manager.addPass(bufferization::createOneShotBufferizePass(bufferize));
+  manager.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  addCleanup(manager);
+  // Copies of a buffer to itself show only once its views are common.
+  manager.addPass(createCanonicalizerPass());
+  manager.addNestedPass<func::FuncOp>(createVectorizeRows());
+  addCleanup(manager);
+  manager.addPass(createPlanArena({options.maxBatchTokens}));
+  addCleanup(manager);
+}
+
+void llmir::buildCPUPipeline(OpPassManager &manager,
+                             const CPUPipelineOptions &options) {
+  buildOptimizePipeline(manager);
+  buildBuffersPipeline(manager, options);
+
+  manager.addPass(createOutlineRows());
+  manager.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
+  manager.addNestedPass<func::FuncOp>(createLowerVectorMath());
+  manager.addNestedPass<func::FuncOp>(createExpandBF16());
+  manager.addPass(memref::createExpandStridedMetadataPass());
+  manager.addPass(createLowerAffinePass());
+  manager.addPass(createConvertSCFToCFPass());
+  addCleanup(manager);
+  manager.addPass(createConvertLLMToLLVM());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+  addCleanup(manager);
+}
+
+void llmir::registerPipelines() {
+  PassPipelineRegistration<>(
+      "llm-optimize", "Optimize an imported program within the llm dialect",
+      buildOptimizePipeline);
+  PassPipelineRegistration<>(
+      "llm-to-linalg", "Lower a program to its reference meaning in linalg",
+      buildLinalgPipeline);
+  PassPipelineRegistration<CPUPipelineOptions>(
+      "llm-to-buffers",
+      "Lower an optimized program to planned buffers and vector code",
+      buildBuffersPipeline);
+  PassPipelineRegistration<CPUPipelineOptions>(
+      "llm-cpu-pipeline", "Lower a program to the LLVM dialect for the CPU",
+      buildCPUPipeline);
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The module llmir._compiler: programs of the llm dialect, the pipelines that
+// llmir-opt runs, and code generation. What MLIR reports becomes the text of an
+// exception.
+
+#include "llmir/Dialect/LLM/LLM.h"
+#include "llmir/InitAll.h"
+#include "llmir/Target/Codegen.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/InitAllPasses.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/SourceMgr.h"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <mutex>
+
+namespace nb = nanobind;
+using namespace mlir;
+using namespace llmir::llm;
+
+namespace {
+
+/// Collects what MLIR reports while it lives, a line each.
+class Diagnostics {
+public:
+  explicit Diagnostics(MLIRContext *context)
+      : handler(context, [this](Diagnostic &diagnostic) {
+          add(diagnostic);
+          for (Diagnostic &note : diagnostic.getNotes())
+            add(note);
+          return success();
+        }) {}
+
+  std::string takeOr(const char *otherwise) {
+    return text.empty() ? otherwise : text;
+  }
+
+private:
+  void add(Diagnostic &diagnostic) {
+    llvm::raw_string_ostream stream(text);
+    if (!text.empty())
+      stream << '\n';
+    if (auto location =
+            dyn_cast<FileLineColLoc>(LocationAttr(diagnostic.getLocation())))
+      stream << location.getFilename().getValue() << ':' << location.getLine()
+             << ':' << location.getColumn() << ": ";
+    switch (diagnostic.getSeverity()) {
+    case DiagnosticSeverity::Error:
+      stream << "error: ";
+      break;
+    case DiagnosticSeverity::Warning:
+      stream << "warning: ";
+      break;
+    case DiagnosticSeverity::Note:
+      stream << "note: ";
+      break;
+    case DiagnosticSeverity::Remark:
+      stream << "remark: ";
+      break;
+    }
+    stream << diagnostic;
+  }
+
+  std::string text;
+  ScopedDiagnosticHandler handler;
+};
+
+std::string nameOf(Type type) {
+  std::string name;
+  llvm::raw_string_ostream(name) << type;
+  return name;
+}
+
+nb::list shapeOf(ShapedType type) {
+  nb::list shape;
+  for (int64_t size : type.getShape())
+    shape.append(size);
+  return shape;
+}
+
+/// The facts of a program, which are numbers, strings and lists of them.
+llvm::json::Value toJSON(Attribute attribute) {
+  if (auto string = dyn_cast<StringAttr>(attribute))
+    return string.getValue().str();
+  if (auto boolean = dyn_cast<BoolAttr>(attribute))
+    return boolean.getValue();
+  if (auto integer = dyn_cast<IntegerAttr>(attribute))
+    return integer.getInt();
+  if (auto number = dyn_cast<FloatAttr>(attribute))
+    return number.getValueAsDouble();
+  if (auto array = dyn_cast<ArrayAttr>(attribute)) {
+    llvm::json::Array values;
+    for (Attribute element : array)
+      values.push_back(toJSON(element));
+    return values;
+  }
+  if (auto dictionary = dyn_cast<DictionaryAttr>(attribute)) {
+    llvm::json::Object object;
+    for (NamedAttribute member : dictionary)
+      object[member.getName().getValue()] = toJSON(member.getValue());
+    return object;
+  }
+  throw nb::value_error("llm.model holds more than numbers, strings and lists");
+}
+
+std::string toText(llvm::json::Value value) {
+  std::string text;
+  llvm::raw_string_ostream(text) << value;
+  return text;
+}
+
+/// A module with the context that it lives in.
+class Program {
+public:
+  static std::unique_ptr<Program> parse(const std::string &text,
+                                        const std::string &filename) {
+    auto program = std::make_unique<Program>();
+    Diagnostics diagnostics(&program->context);
+    llvm::SourceMgr sources;
+    sources.AddNewSourceBuffer(
+        llvm::MemoryBuffer::getMemBufferCopy(text, filename), llvm::SMLoc());
+    program->module =
+        parseSourceFile<ModuleOp>(sources, ParserConfig(&program->context));
+    if (!program->module)
+      throw nb::value_error(
+          diagnostics.takeOr("the program cannot be parsed").c_str());
+    return program;
+  }
+
+  Program() : context(makeRegistry()) {
+    // Compilations are processes of their own: threads would only start.
+    context.disableMultithreading();
+  }
+
+  std::string str() {
+    std::string text;
+    llvm::raw_string_ostream(text) << *module;
+    return text;
+  }
+
+  void run(const std::string &pipeline) {
+    static std::once_flag registered;
+    std::call_once(registered, [] {
+      mlir::registerAllPasses();
+      llmir::registerAllPasses();
+    });
+    Diagnostics diagnostics(&context);
+    std::string message;
+    llvm::raw_string_ostream stream(message);
+    PassManager manager(&context, ModuleOp::getOperationName());
+    if (failed(parsePassPipeline(pipeline, manager, stream)))
+      throw std::runtime_error(
+          diagnostics.takeOr(message.empty() ? "no such pipeline"
+                                             : message.c_str()));
+    if (failed(manager.run(*module)))
+      throw std::runtime_error(diagnostics.takeOr("a pass failed"));
+  }
+
+  std::string model() {
+    auto facts = module->getOperation()->getAttrOfType<DictionaryAttr>(
+        "llm.model");
+    if (!facts)
+      throw nb::value_error("the program has no attribute llm.model");
+    return toText(toJSON(facts));
+  }
+
+  std::string cache() {
+    if (auto step = module->lookupSymbol<func::FuncOp>("step"))
+      for (Type type : step.getArgumentTypes())
+        if (auto cache = dyn_cast<PagedKVCacheType>(type))
+          return toText(llvm::json::Object{
+              {"dtype", nameOf(cache.getElementType())},
+              {"layers", cache.getLayers()},
+              {"kv_heads", cache.getKvHeads()},
+              {"head_dim", cache.getHeadDim()},
+              {"block_size", cache.getBlockSize()},
+              {"max_seq_len", cache.getMaxSeqLen()}});
+    throw nb::value_error("the program has no function step with a cache");
+  }
+
+  nb::list parameters() {
+    nb::list list;
+    module->walk([&](ParameterOp op) {
+      RankedTensorType type = op.getFileType();
+      nb::dict entry;
+      entry["scope"] = op.getScope().str();
+      entry["key"] = op.getKey().str();
+      entry["dtype"] = nameOf(type.getElementType());
+      entry["shape"] = shapeOf(type);
+      list.append(entry);
+    });
+    return list;
+  }
+
+  nb::list weights() {
+    nb::list list;
+    auto entries = attribute<ArrayAttr>("llm.weights");
+    for (auto entry : entries.getAsRange<DictionaryAttr>())
+      list.append(describeWeight(entry));
+    return list;
+  }
+
+  int64_t number(const char *name) {
+    return attribute<IntegerAttr>(name).getInt();
+  }
+
+  std::string emit(const std::string &cpu, const std::string &features,
+                   llmir::CodegenOutput output) {
+    Diagnostics diagnostics(&context);
+    llvm::Expected<std::string> code =
+        llmir::generateCode(*module, {cpu, features}, output);
+    if (!code)
+      throw std::runtime_error(llvm::toString(code.takeError()));
+    return *code;
+  }
+
+private:
+  static DialectRegistry makeRegistry() {
+    DialectRegistry registry;
+    llmir::registerAllDialects(registry);
+    return registry;
+  }
+
+  template <typename Attr> Attr attribute(const char *name) {
+    auto value = module->getOperation()->getAttrOfType<Attr>(name);
+    if (!value)
+      throw std::runtime_error(std::string("the program has no attribute ") +
+                               name + "; run llm-cpu-pipeline first");
+    return value;
+  }
+
+  static nb::dict describeWeight(DictionaryAttr entry) {
+    auto integer = [&](StringRef name) {
+      return entry.getAs<IntegerAttr>(name).getInt();
+    };
+    auto type =
+        cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
+    nb::dict result;
+    result["offset"] = integer("offset");
+    result["bytes"] = integer("bytes");
+    if (auto theta = entry.getAs<FloatAttr>("theta")) {
+      SmallVector<float> table =
+          computeRopeTable(type, theta.getValueAsDouble(),
+                           entry.getAs<RopeScalingAttr>("scaling"));
+      result["kind"] = "constant";
+      result["name"] = "rope_table";
+      result["data"] = nb::bytes(reinterpret_cast<const char *>(table.data()),
+                                 table.size() * sizeof(float));
+      return result;
+    }
+    auto source =
+        cast<RankedTensorType>(entry.getAs<TypeAttr>("source").getValue());
+    result["kind"] = "parameter";
+    result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
+    result["key"] = entry.getAs<StringAttr>("key").getValue().str();
+    result["source_dtype"] = nameOf(source.getElementType());
+    result["source_shape"] = shapeOf(source);
+    result["dtype"] = nameOf(type.getElementType());
+    result["packed"] = type.getShape() != source.getShape();
+    return result;
+  }
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
+} // namespace
+
+NB_MODULE(_compiler, m) {
+  m.doc() = "Compiles programs of the llm dialect.";
+  nb::class_<Program>(m, "Module", "A program of the llm dialect.")
+      .def_static("parse", &Program::parse, nb::arg("text"),
+                  nb::arg("filename") = "<string>",
+                  "Parse and verify a program.\n\nRaises ValueError with what "
+                  "is wrong, a line each: `file:line:column: error: ...`.")
+      .def("__str__", &Program::str, "The program's text.")
+      .def("run", &Program::run, nb::arg("pipeline"),
+           "Run passes or named pipelines, in mlir-opt's notation.\n\nRaises "
+           "RuntimeError with what is wrong, a line each.")
+      .def_prop_ro("model", &Program::model,
+                   "The facts of the attribute llm.model, as JSON.")
+      .def_prop_ro("cache", &Program::cache,
+                   "The facts of the step's cache, as JSON.")
+      .def("parameters", &Program::parameters,
+           "What the weight files must have: scope, key, dtype and shape.")
+      .def("weights", &Program::weights,
+           "After llm-cpu-pipeline: what stands where in the weights.")
+      .def_prop_ro(
+          "weights_bytes",
+          [](Program &program) { return program.number("llm.weights_bytes"); })
+      .def_prop_ro(
+          "arena_bytes",
+          [](Program &program) { return program.number("llm.arena_bytes"); })
+      .def_prop_ro("max_batch_tokens",
+                   [](Program &program) {
+                     return program.number("llm.max_batch_tokens");
+                   })
+      .def(
+          "emit_llvm",
+          [](Program &program, const std::string &cpu,
+             const std::string &features) {
+            return program.emit(cpu, features, llmir::CodegenOutput::LLVMIR);
+          },
+          nb::arg("cpu"), nb::arg("features"), "Optimized LLVM IR, as text.")
+      .def(
+          "emit_assembly",
+          [](Program &program, const std::string &cpu,
+             const std::string &features) {
+            return program.emit(cpu, features, llmir::CodegenOutput::Assembly);
+          },
+          nb::arg("cpu"), nb::arg("features"), "Assembly, as text.")
+      .def(
+          "emit_object",
+          [](Program &program, const std::string &cpu,
+             const std::string &features) {
+            std::string code =
+                program.emit(cpu, features, llmir::CodegenOutput::Object);
+            return nb::bytes(code.data(), code.size());
+          },
+          nb::arg("cpu"), nb::arg("features"), "An ELF object, as bytes.");
+
+  m.def(
+      "link_shared",
+      [](const std::string &object, const std::string &output) {
+        if (llvm::Error error = llmir::linkSharedObject(object, output))
+          throw std::runtime_error(llvm::toString(std::move(error)));
+      },
+      nb::arg("object_path"), nb::arg("output_path"),
+      "Link an object into a shared object, which must need no symbol.");
+  m.def("host_cpu", &llmir::hostCPU,
+        "The CPU to tune for on this machine, as LLVM names it.");
+}

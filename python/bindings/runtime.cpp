@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The Python module llmir._runtime: what a serving machine needs, and the
+// packing and checksums that the compiler uses. It links the runtime only.
+#include "llmir/runtime/checksum.h"
+#include "llmir/runtime/cpu_features.h"
+#include "llmir/runtime/engine.h"
+#include "llmir/runtime/packing.h"
+#include "llmir/runtime/sampler.h"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <mutex>
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace llmir::runtime;
+
+namespace {
+
+/// An engine with its lock: a step releases the GIL, and another thread may
+/// then find the engine at work. Sequences share the lock, since closing one
+/// gives blocks back.
+struct PyEngine {
+  PyEngine(std::shared_ptr<Model> model, int threads, int64_t numBlocks)
+      : mutex(std::make_shared<std::mutex>()) {
+    if (threads < 0)
+      throw std::invalid_argument("threads must be 0 or more, not " +
+                                  std::to_string(threads));
+    engine = std::make_shared<Engine>(std::move(model), unsigned(threads),
+                                      numBlocks);
+  }
+
+  std::shared_ptr<std::mutex> mutex;
+  std::shared_ptr<Engine> engine;
+};
+
+struct PySequence {
+  PySequence(const PyEngine &owner)
+      : mutex(owner.mutex), sequence(owner.engine->newSequence()) {}
+  PySequence(PySequence &&) = default;
+  ~PySequence() {
+    if (sequence)
+      close();
+  }
+  // Never waits for the lock with the GIL held: the holder may need the GIL.
+  void close() {
+    nb::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(*mutex);
+    sequence->close();
+  }
+
+  std::shared_ptr<std::mutex> mutex;
+  std::unique_ptr<Sequence> sequence;
+};
+
+using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig,
+                          nb::device::cpu>;
+using WritableBytes =
+    nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using LogitRow =
+    nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+Logits makeLogits(int64_t rows, int64_t vocab) {
+  float *data = new float[size_t(rows) * vocab];
+  nb::capsule owner(data, [](void *p) noexcept {
+    delete[] static_cast<float *>(p);
+  });
+  return Logits(data, {size_t(rows), size_t(vocab)}, owner);
+}
+
+Logits step(PyEngine &self, nb::sequence items) {
+  std::vector<StepItem> batch;
+  std::vector<std::vector<int32_t>> ids;
+  size_t count = nb::len(items);
+  batch.reserve(count);
+  ids.reserve(count);
+  for (nb::handle entry : items) {
+    if (!nb::isinstance<nb::sequence>(entry) || nb::len(entry) != 3)
+      throw std::invalid_argument(
+          "an item of a step is (sequence, token ids, all_logits)");
+    PySequence *sequence = nullptr;
+    if (!nb::try_cast(entry[0], sequence) || !sequence)
+      throw std::invalid_argument("an item of a step starts with a Sequence");
+    std::vector<int32_t> tokens;
+    if (!nb::try_cast(entry[1], tokens))
+      throw std::invalid_argument(
+          "the token ids of a step's item must be a list of integers");
+    ids.push_back(std::move(tokens));
+    batch.push_back({sequence->sequence.get(), ids.back().data(),
+                     int64_t(ids.back().size()), nb::cast<bool>(entry[2])});
+  }
+  const Manifest &manifest = self.engine->model().manifest();
+  int64_t rows = Engine::countLogits(batch.data(), batch.size());
+  // What the engine will refuse must not ask for memory first.
+  rows = std::min(rows, manifest.maxBatchTokens);
+  Logits logits = makeLogits(rows, manifest.vocabSize);
+  {
+    nb::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(*self.mutex);
+    self.engine->step(batch.data(), batch.size(), logits.data());
+  }
+  return logits;
+}
+
+void truncateSequence(PyEngine &self, PySequence &sequence, int64_t length) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  self.engine->truncate(*sequence.sequence, length);
+}
+
+int64_t numFreeBlocks(PyEngine &self) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  return self.engine->numFreeBlocks();
+}
+
+void checkBytes(const char *what, size_t found, int64_t expected) {
+  if (int64_t(found) != expected)
+    throw std::invalid_argument("the " + std::string(what) + " has " +
+                                std::to_string(found) + " bytes and should " +
+                                "have " + std::to_string(expected));
+}
+
+void pack(Bytes src, const std::string &srcDtype, int64_t n, int64_t k,
+          WritableBytes dst, const std::string &dstDtype, int64_t panelBegin,
+          int64_t panelEnd, int threads) {
+  llmir_dtype from = parseDtype(srcDtype), to = parseDtype(dstDtype);
+  int64_t bytes = packedBytes(to, n, k);
+  int64_t panels = panelCount(n);
+  if (panelEnd < 0)
+    panelEnd = panels;
+  if (panelBegin < 0 || panelBegin > panelEnd || panelEnd > panels)
+    throw std::invalid_argument("panels " + std::to_string(panelBegin) +
+                                " to " + std::to_string(panelEnd) +
+                                " are not among the " + std::to_string(panels) +
+                                " of this weight");
+  if (threads < 0)
+    throw std::invalid_argument("threads must be 0 or more, not " +
+                                std::to_string(threads));
+  checkBytes("source", src.size(), n * k * dtypeBytes(from));
+  checkBytes("destination", dst.size(),
+             bytes / panels * (panelEnd - panelBegin));
+  const void *source = src.data();
+  void *destination = dst.data();
+  nb::gil_scoped_release release;
+  if (threads == 1) {
+    packPanels(from, to, source, n, k, panelBegin, panelEnd, destination);
+  } else {
+    ThreadPool pool{unsigned(threads)};
+    packPanels(from, to, source, n, k, panelBegin, panelEnd, destination,
+               &pool);
+  }
+}
+
+} // namespace
+
+NB_MODULE(_runtime, m) {
+  m.doc() = "The runtime of compiled models.";
+  m.attr("ABI_VERSION") = LLMIR_ABI_VERSION;
+
+  nb::class_<Model>(m, "Model", "A loaded artifact.")
+      .def(
+          "__init__",
+          [](Model *self, const std::string &path, bool verify) {
+            nb::gil_scoped_release release;
+            new (self) Model(path, verify);
+          },
+          "path"_a, "verify"_a = false,
+          "Loads the artifact in the directory `path`. `verify` also checks "
+          "the checksum of the weights.\n\nRaises RuntimeError with one "
+          "sentence if it is damaged or made for another machine or version.")
+      .def_prop_ro(
+          "manifest", [](const Model &self) { return self.manifest().text; },
+          "manifest.json, as text.");
+
+  nb::class_<PySequence>(m, "Sequence",
+                         "A sequence of tokens whose keys and values are in "
+                         "its engine's cache.")
+      .def_prop_ro(
+          "length",
+          [](const PySequence &self) { return self.sequence->length(); },
+          "How many tokens the cache holds.")
+      .def("close", &PySequence::close,
+           "Gives the blocks of the cache back. The sequence cannot run again.");
+
+  nb::class_<PyEngine>(m, "Engine", "Runs a model over sequences.")
+      .def(nb::init<std::shared_ptr<Model>, int, int64_t>(), "model"_a,
+           "threads"_a = 0, "num_blocks"_a = 0,
+           "`threads` = 0 means all CPUs. `num_blocks` = 0 means room for one "
+           "to eight sequences of the greatest length, by free memory.")
+      .def(
+          "new_sequence", [](PyEngine &self) { return PySequence(self); },
+          "A new, empty sequence.")
+      .def("step", &step, "items"_a,
+           "Appends tokens to sequences and returns logits, float32 [rows, "
+           "vocab_size].\n\n`items` are (sequence, token ids, all_logits); the "
+           "rows are each item's last token, or all its tokens, in the order "
+           "of the items.\n\nRaises ValueError for a bad item and RuntimeError "
+           "if the cache is full; then nothing has changed.")
+      .def("truncate", &truncateSequence, "sequence"_a, "n"_a,
+           "Forgets a sequence's tokens from position `n` on.")
+      .def_prop_ro("num_free_blocks", &numFreeBlocks)
+      .def_prop_ro("num_blocks",
+                   [](PyEngine &self) { return self.engine->numBlocks(); })
+      .def_prop_ro("threads",
+                   [](PyEngine &self) { return self.engine->threads(); });
+
+  nb::class_<Sampler>(m, "Sampler", "Chooses tokens from logits.")
+      .def(
+          "__init__",
+          [](Sampler *self, double temperature, int64_t topK, double topP,
+             double minP, uint64_t seed) {
+            SamplingConfig config;
+            config.temperature = temperature;
+            config.topK = topK;
+            config.topP = topP;
+            config.minP = minP;
+            config.seed = seed;
+            new (self) Sampler(config);
+          },
+          "temperature"_a = 0.0, "top_k"_a = 0, "top_p"_a = 1.0,
+          "min_p"_a = 0.0, "seed"_a = 0,
+          "Temperature 0 is greedy. The filters apply in the order temperature, "
+          "top_k, top_p, min_p.")
+      .def(
+          "sample",
+          [](Sampler &self, LogitRow logits) {
+            return self.sample(logits.data(), logits.size());
+          },
+          "logits"_a, "The token chosen from float32 logits [vocab_size].");
+
+  m.def("pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
+        "dst_dtype"_a, "panel_begin"_a = 0, "panel_end"_a = -1,
+        "threads"_a = 1,
+        "Packs a weight [n, k], given as bytes, into panels of 32 output "
+        "columns. A range of panels writes only these, so that a large weight "
+        "can be packed in pieces.");
+  m.def(
+      "packed_shape",
+      [](const std::string &dtype, int64_t n, int64_t k) {
+        return packedShape(parseDtype(dtype), n, k);
+      },
+      "dtype"_a, "n"_a, "k"_a, "The shape of a packed weight [n, k].");
+  m.def(
+      "packed_bytes",
+      [](const std::string &dtype, int64_t n, int64_t k) {
+        return packedBytes(parseDtype(dtype), n, k);
+      },
+      "dtype"_a, "n"_a, "k"_a, "The size of a packed weight [n, k].");
+
+  m.def(
+      "cpu_level",
+      [] { return std::string(cpuLevelName(selectCpuLevel())); },
+      "The level of kernels that engines use: the CPU's, or what "
+      "LLMIR_CPU_LEVEL asks for.");
+  m.def("cpu_features", &hostFeatures,
+        "What this CPU can do, by LLVM's names, sorted.");
+  m.def(
+      "xxh3",
+      [](const std::string &path) {
+        nb::gil_scoped_release release;
+        return xxh3File(path);
+      },
+      "path"_a, "The XXH3 checksum of a file, 16 hexadecimal digits.");
+  m.def(
+      "xxh3",
+      [](nb::bytes data) { return xxh3(data.data(), data.size()); },
+      "data"_a, "The XXH3 checksum of bytes.");
+  m.def(
+      "xxh3",
+      [](Bytes data) {
+        nb::gil_scoped_release release;
+        return xxh3(data.data(), data.size());
+      },
+      "data"_a, "The XXH3 checksum of an array of uint8 or another buffer.");
+}

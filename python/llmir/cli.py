@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The program `llmir`: every command behind one name.
+
+A new command is a module with a `COMMAND` and its place in the tuple below.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import llmir
+from llmir import compile, models, run
+from llmir.command import perform
+
+COMMANDS = (compile.COMMAND, run.COMMAND, models.COMMAND)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` names; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="llmir", description="Compiles and runs language models."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"llmir {llmir.__version__}"
+    )
+    choices = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        own = choices.add_parser(
+            command.name, help=command.summary, description=command.summary
+        )
+        command.configure(own)
+        own.set_defaults(command=command, parser=own)
+    arguments = parser.parse_args(argv)
+    return perform(arguments.command, arguments.parser, arguments)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Starts the compiler in a child process and turns its death into a sentence."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from llmir.errors import LLMIRError
+
+MODULE = "llmir._codegen"
+
+
+def run_compiler(
+    program: Path,
+    output: Path,
+    *,
+    emit: str,
+    target_cpu: str = "native",
+    max_batch_tokens: int = 512,
+    weights: Path | None = None,
+    module: str = MODULE,
+) -> None:
+    """Compile `program`, a file, up to the stage `emit`, and write `output`.
+
+    weights: the directory that the program's parameters are checked against.
+    module: the module that the child runs.
+
+    Raises LLMIRError if the program is refused, or if the compiler dies of it.
+    """
+    options = [f"--emit={emit}", f"--target-cpu={target_cpu}"]
+    options.append(f"--max-batch-tokens={max_batch_tokens}")
+    if weights is not None:
+        options.append(f"--weights={weights}")
+    start = [sys.executable, "-m", module]
+    # The child must find this very package, however this process found it.
+    packages = str(Path(__file__).parent.parent)
+    paths = [packages, *filter(None, [os.environ.get("PYTHONPATH")])]
+    result = subprocess.run(
+        [*start, str(program), *options, "-o", str(output)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if result.returncode == 0:
+        return
+    message = result.stderr.strip()
+    if result.returncode == 1 and not message.startswith("Traceback"):
+        if str(program) in message:  # it names a file that is about to go
+            message = message.replace(str(program), str(_keep(program)))
+        raise LLMIRError(message)
+    kept = _keep(program)
+    again = shlex.join([*start, str(kept), *options, "-o", f"{kept.parent}/out"])
+    last = message.splitlines()[-1] if message else "it left no message"
+    raise LLMIRError(
+        f"the compiler {_ending(result.returncode)} ({last}); "
+        f"this is a bug in LLMIR, reproduce it with: {again}"
+    )
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"failed with status {status}"
+    try:
+        return f"died of {signal.Signals(-status).name}"
+    except ValueError:
+        return f"died of signal {-status}"
+
+
+def _keep(program: Path) -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="llmir-reproducer-"))
+    return Path(shutil.copy(program, directory / "program.mlir"))

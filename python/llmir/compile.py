@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The command `compile`: a model becomes an artifact, or any stage on the way.
+
+The stages connect by files: what `--emit=llm` writes may be changed, by hand or by
+`llmir-opt`, and given back here with `--weights`. The program in the file is what
+runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from llmir import artifact
+from llmir._codegen import STAGES
+from llmir.codegen import run_compiler
+from llmir.command import Command, UsageError, execute, positive_int
+from llmir.errors import LLMIRError
+from llmir.hub import model_directory
+from llmir.importer import import_model
+from llmir.safetensors import open_checkpoint
+
+BLOCK_SIZE = 16
+MAX_BATCH_TOKENS = 512
+
+
+def compile_model(
+    model: str,
+    output: Path | None,
+    *,
+    emit: str = "artifact",
+    target_cpu: str = "native",
+    dtype: str = "auto",
+    max_model_len: int | None = None,
+    block_size: int = BLOCK_SIZE,
+    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    weights: Path | None = None,
+) -> None:
+    """Compile a model and write `output`; None writes a text stage to stdout.
+
+    model: a model directory, a hub id, or, with `weights`, an .mlir file.
+    emit: the stage: `llm`, `optimized`, `linalg`, `llvm`, `asm` or `artifact`.
+    dtype, max_model_len, block_size: as for `llmir.importer.import_model`; they
+        say nothing about an .mlir file, which has them in it.
+    max_batch_tokens: the most tokens of one step, over all sequences.
+
+    Raises LLMIRError for bad input; then `output` is as it was.
+    """
+    started = time.monotonic()
+    is_artifact = emit == "artifact"
+    if output is not None:
+        if is_artifact:
+            artifact.check_replaceable(output)
+        elif output.is_dir():
+            raise LLMIRError(f"{output} is a directory, and {emit} is one file")
+
+    is_program = model.endswith(".mlir")
+    source = weights if is_program else model_directory(model)
+    checkpoint = None if source is None else open_checkpoint(source)
+    if checkpoint is None and (is_artifact or weights is not None):
+        raise LLMIRError(f"{source} has no safetensors weights")
+    if is_program:
+        text = _read_program(Path(model))
+    else:
+        assert source is not None
+        text = import_model(
+            source,
+            checkpoint,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            block_size=block_size,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
+        program = Path(scratch) / (Path(model).name if is_program else "model.mlir")
+        program.write_text(text, encoding="utf-8")
+
+        def run(destination: Path) -> None:
+            run_compiler(
+                program,
+                destination,
+                emit=emit,
+                target_cpu=target_cpu,
+                max_batch_tokens=max_batch_tokens,
+                # The importer has checked its own program.
+                weights=source if is_program else None,
+            )
+            if emit == "llm" and not is_program:
+                # It is verified now; MLIR would drop the names of its values.
+                destination.write_text(text, encoding="utf-8")
+
+        if output is None:
+            run(Path(scratch) / "output")
+            shown = (Path(scratch) / "output").read_text(encoding="utf-8")
+            sys.stdout.write(shown)
+        elif is_artifact:
+            assert checkpoint is not None
+            with artifact.replacing(output) as directory:
+                run(directory)
+                size = artifact.finish_artifact(directory, checkpoint)
+            print(
+                f"llmir: wrote {output}, {size / 2**20:.1f} MiB, "
+                f"in {time.monotonic() - started:.1f} s",
+                file=sys.stderr,
+            )
+        else:
+            with artifact.sibling(output) as directory:
+                run(directory / "output")
+                (directory / "output").replace(output)
+
+
+def _read_program(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LLMIRError(f"{path} is not text: {error.reason}") from error
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a model directory, a hub id, or an .mlir file with --weights",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        help="what to write; text goes to the terminal without it",
+    )
+    parser.add_argument(
+        "--emit", choices=STAGES, default="artifact", help="the stage to write"
+    )
+    parser.add_argument(
+        "--target-cpu",
+        default="native",
+        metavar="CPU",
+        help="native, or x86-64-v2 to -v4 (default: native)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16"),
+        help="what to compute in (default: auto, the dtype of the weights)",
+    )
+    parser.add_argument(
+        "--max-model-len",
+        type=positive_int,
+        metavar="N",
+        help="the most tokens of a sequence (default: the model's own limit)",
+    )
+    parser.add_argument(
+        "--block-size",
+        type=positive_int,
+        metavar="N",
+        help=f"positions in a block of the KV cache (default: {BLOCK_SIZE})",
+    )
+    parser.add_argument(
+        "--max-batch-tokens",
+        type=positive_int,
+        default=MAX_BATCH_TOKENS,
+        metavar="N",
+        help=f"the most tokens of one step (default: {MAX_BATCH_TOKENS})",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="the model directory whose weights an .mlir file names",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    settled = ("dtype", "max_model_len", "block_size")
+    if arguments.model.endswith(".mlir"):
+        for name in settled:
+            if getattr(arguments, name) is not None:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} is settled by the program in an .mlir file")
+        if arguments.weights is None and arguments.emit == "artifact":
+            raise UsageError("an .mlir file needs --weights=DIR to become an artifact")
+    elif arguments.weights is not None:
+        raise UsageError("--weights goes with an .mlir file; a model has its own")
+    if arguments.output is None and arguments.emit == "artifact":
+        raise UsageError("an artifact needs -o OUT")
+    compile_model(
+        arguments.model,
+        arguments.output,
+        emit=arguments.emit,
+        target_cpu=arguments.target_cpu,
+        dtype=arguments.dtype or "auto",
+        max_model_len=arguments.max_model_len,
+        block_size=arguments.block_size or BLOCK_SIZE,
+        max_batch_tokens=arguments.max_batch_tokens,
+        weights=arguments.weights,
+    )
+
+
+COMMAND = Command(
+    "compile",
+    "Compile a language model to native code, or to a stage on the way.",
+    _configure,
+    _run,
+)
+
+if __name__ == "__main__":
+    sys.exit(execute(COMMAND))

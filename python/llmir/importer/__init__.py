@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Imports a Hugging Face model directory as a program of the `llm` dialect.
+
+The program is text. It names its weights and holds none, so an 8-billion-parameter
+model is a few kilobytes that show one layer once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmir.errors import LLMIRError
+from llmir.importer.config import Config
+from llmir.importer.decoder import Tokens, write_program
+from llmir.importer.registry import find_family
+from llmir.importer.weights import Weights
+from llmir.safetensors import Checkpoint
+
+__all__ = ["import_model"]
+
+
+def import_model(
+    directory: Path,
+    checkpoint: Checkpoint | None,
+    *,
+    dtype: str = "auto",
+    max_model_len: int | None = None,
+    block_size: int = 16,
+) -> str:
+    """Return the program of the model in `directory`.
+
+    checkpoint: the directory's weights, against which every tensor is checked;
+        None for a directory with a config only.
+    dtype: `auto`, `float32` or `bfloat16`. `float32` widens bfloat16 weights,
+        which is exact; `auto` is what the weights have, or else the config.
+    max_model_len: the most tokens of one sequence, at most the model's own limit,
+        which is also the default.
+    block_size: the positions in one block of the KV cache.
+
+    Raises LLMIRError if the config or the weights do not fit each other or what
+    is supported.
+    """
+    config = Config.read(directory / "config.json")
+    family = find_family(config)
+    weights = Weights(config, checkpoint, dtype, family.embedding_key)
+    model = family.describe(config, weights)
+    if max_model_len is not None and max_model_len < 1:
+        raise LLMIRError(f"--max-model-len must be positive, not {max_model_len}")
+    if block_size < 1 or block_size & (block_size - 1):
+        raise LLMIRError(f"--block-size must be a power of two, not {block_size}")
+    return write_program(
+        model,
+        weights,
+        _tokens(directory, config),
+        max_model_len=min(model.max_positions, max_model_len or model.max_positions),
+        block_size=block_size,
+        comment=f"{family.architectures[0]} in {weights.dtype.name}.",
+    )
+
+
+def _tokens(directory: Path, config: Config) -> Tokens:
+    generation = config
+    if (directory / "generation_config.json").exists():
+        generation = Config.read(directory / "generation_config.json")
+    eos = generation.token_ids("eos_token_id") or config.token_ids("eos_token_id")
+    bos = generation.token_ids("bos_token_id") or config.token_ids("bos_token_id")
+    return Tokens(bos[0] if bos else None, eos)

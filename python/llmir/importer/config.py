@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Reads a model's config.json field by field, checking each value it hands out.
+
+A config comes from anywhere and decides sizes, so a field is read by asking for
+what it must be, and a field that would change the result in a way that is not
+supported is refused by its name instead of being passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llmir.errors import LLMIRError
+
+
+class Config:
+    """The fields of one JSON object of a model directory.
+
+    path: the file, for messages.
+    where: the object within the file, for messages; empty for the whole.
+    """
+
+    def __init__(self, path: Path, fields: dict[str, Any], where: str = "") -> None:
+        """Hold `fields`, which `read` or `section` took from `path`."""
+        self.path = path
+        self.fields = fields
+        self._where = where
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a JSON file; LLMIRError if it is missing or not an object."""
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise LLMIRError(
+                f"{path.parent} is not a model directory: it has no {path.name}"
+            ) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise LLMIRError(f"cannot read {path}: {error}") from error
+        if not isinstance(fields, dict):
+            raise LLMIRError(f"{path} is not a JSON object")
+        return cls(path, fields)
+
+    def error(self, what: str) -> LLMIRError:
+        """Return the error that says `what` about this file."""
+        return LLMIRError(f"{self.path}: {what}")
+
+    def get(self, name: str) -> Any:
+        """Return the field `name` as the file has it; None if it has none."""
+        return self.fields.get(name)
+
+    def section(self, name: str) -> Config:
+        """Return the object in the field `name`; an empty one if there is none."""
+        value = self.get(name)
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise self._mismatch(name, "an object")
+        return Config(self.path, value, f"{self._where}{name}.")
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return a positive integer; LLMIRError without it and without default."""
+        value = self._value(name, default)
+        if type(value) is not int or not 0 < value < 2**31:
+            raise self._mismatch(name, "a positive integer")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a positive number; LLMIRError without it and without default."""
+        value = self._value(name, default)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            raise self._mismatch(name, "a positive number")
+        return float(value)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        """Return a truth value."""
+        value = self._value(name, default)
+        if type(value) is not bool:
+            raise self._mismatch(name, "true or false")
+        return value
+
+    def text(self, name: str, default: str) -> str:
+        """Return a string."""
+        value = self._value(name, default)
+        if not isinstance(value, str):
+            raise self._mismatch(name, "a string")
+        return value
+
+    def token_ids(self, name: str) -> list[int]:
+        """Return a field that holds nothing, one token id, or a list of them."""
+        value = self.get(name)
+        if value is None:
+            return []
+        ids = value if isinstance(value, list) else [value]
+        if any(type(item) is not int or not 0 <= item < 2**31 for item in ids):
+            raise self._mismatch(name, "a token id or a list of them")
+        return ids
+
+    def only(self, name: str, *accepted: Any) -> None:
+        """Refuse the field `name` unless it is absent, null, or one of `accepted`."""
+        value = self.get(name)
+        if value is not None and value not in accepted:
+            shown = json.dumps(value)
+            if len(shown) > 60:
+                shown = shown[:57] + "..."
+            raise self.error(
+                f"{self._where}{name} = {shown} changes what the model computes and is "
+                "not supported for this architecture"
+            )
+
+    def _value(self, name: str, default: Any) -> Any:
+        value = self.get(name)
+        if value is not None:
+            return value
+        if default is None:
+            raise self.error(f"the field {self._where}{name} is missing")
+        return default
+
+    def _mismatch(self, name: str, expected: str) -> LLMIRError:
+        return self.error(
+            f"{self._where}{name} is {json.dumps(self.get(name))}, not {expected}"
+        )

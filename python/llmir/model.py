@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""A compiled model as Python sees it: logits of ids, and ids that follow ids.
+
+Everything that takes time happens in the native runtime. Here prompts are cut to
+the size of a step, arguments are checked, and the loop of generation turns.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmir import _native
+from llmir.errors import LLMIRError
+from llmir.tokenizer import Tokenizer
+
+TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
+    """Load an artifact, `model.llmir`.
+
+    threads: how many work on a step; None is all of the machine's.
+
+    Raises LLMIRError if it is damaged, or was built for another machine or another
+    version of LLMIR.
+    """
+    return Model(path, threads)
+
+
+class Model:
+    """A loaded model with a KV cache. Not to be used from two threads at once.
+
+    engine: the ragged step that `forward` and `generate` use, for callers that
+        put batches together themselves: `engine.new_sequence()` gives a sequence,
+        `engine.step([(sequence, ids, all_logits), ...])` appends new tokens to any
+        number of them and returns float32 [rows, vocabulary] logits, of all new
+        tokens or of the last ones, in order. It holds at most `max_batch_tokens`
+        new tokens.
+    manifest: the artifact's facts.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        *,
+        num_blocks: int = 0,
+        verify: bool = False,
+    ) -> None:
+        """Load the artifact at `path`.
+
+        num_blocks: the size of the KV cache in blocks; 0 is enough for one sequence
+            of the greatest length and for more where there is memory.
+        verify: also compare the checksum of the weights.
+        """
+        if threads is not None and threads < 1:
+            raise LLMIRError(f"threads must be positive, not {threads}")
+        self.path = Path(path)
+        runtime = _native.runtime()
+        try:
+            native = runtime.Model(str(self.path), verify=verify)
+            self.engine = runtime.Engine(
+                native, threads=threads or 0, num_blocks=num_blocks
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise LLMIRError(str(error)) from error
+        self.manifest: dict[str, Any] = json.loads(native.manifest)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of token ids."""
+        return int(self.manifest["model"]["vocab_size"])
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens of one sequence."""
+        return int(self.manifest["model"]["max_model_len"])
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """The most new tokens of one step."""
+        return int(self.manifest["step"]["max_batch_tokens"])
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The ids that end a text."""
+        return tuple(self.manifest["model"].get("eos_token_ids", ()))
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; LLMIRError if the artifact has none."""
+        return Tokenizer(self.path / "tokenizer.json")
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of `text`."""
+        return self.tokenizer.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        return self.tokenizer.decode(ids)
+
+    def forward(self, ids: TokenIds) -> npt.NDArray[np.float32]:
+        """Return the logits of every position of a fresh sequence.
+
+        ids: n token ids, at least one and at most `max_model_len`.
+        Returns float32 [n, vocabulary]; row i is about the token after ids[i].
+        """
+        prompt = self._checked(ids)
+        sequence = self.engine.new_sequence()
+        try:
+            rows = [
+                self._step(sequence, chunk, all_logits=True)
+                for chunk in self._chunks(prompt)
+            ]
+        finally:
+            sequence.close()
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def generate(
+        self,
+        ids: TokenIds,
+        max_new_tokens: int = 32,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+        stop_token_ids: Sequence[int] | None = None,
+    ) -> list[int]:
+        """Return the ids that follow `ids`; see `stream` for the arguments."""
+        return list(
+            self.stream(
+                ids,
+                max_new_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                seed=seed,
+                stop_token_ids=stop_token_ids,
+            )
+        )
+
+    def stream(
+        self,
+        ids: TokenIds,
+        max_new_tokens: int = 32,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int = 0,
+        stop_token_ids: Sequence[int] | None = None,
+    ) -> Iterator[int]:
+        """Yield the ids that follow `ids`, each as soon as it is known.
+
+        temperature: 0 takes the likeliest token; otherwise logits are divided by it.
+        top_k, top_p, min_p: which tokens may be drawn: the k likeliest, the likeliest
+            that together have probability p, those with at least min_p of the
+            likeliest one's probability. 0, 1 and 0 leave all.
+        seed: equal seeds draw equal tokens.
+        stop_token_ids: the ids to end with; None is the model's own. The one that
+            ends the text is part of the result, as with Transformers.
+
+        The text also ends after `max_new_tokens`, or when the sequence has
+        `max_model_len` tokens. Arguments are checked now, not at the first id.
+        """
+        prompt = self._checked(ids)
+        if max_new_tokens < 0:
+            raise LLMIRError(f"max_new_tokens is {max_new_tokens}, and not 0 or more")
+        if not 0 <= seed < 2**64:
+            raise LLMIRError(f"seed is {seed}, and not in 0 to 2**64 - 1")
+        try:
+            sampler = _native.runtime().Sampler(
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                seed=seed,
+            )
+        except (ValueError, TypeError) as error:
+            raise LLMIRError(f"cannot sample: {error}") from error
+        stop = self.eos_token_ids if stop_token_ids is None else stop_token_ids
+        count = min(max_new_tokens, self.max_model_len - len(prompt))
+        return self._generated(prompt, count, sampler, frozenset(stop))
+
+    def _generated(
+        self, prompt: list[int], count: int, sampler: Any, stop: frozenset[int]
+    ) -> Iterator[int]:
+        if count < 1:
+            return
+        sequence = self.engine.new_sequence()
+        try:
+            for chunk in self._chunks(prompt):
+                logits = self._step(sequence, chunk, all_logits=False)
+            while True:
+                token_id = int(sampler.sample(logits[0]))
+                yield token_id
+                count -= 1
+                if count == 0 or token_id in stop:
+                    return
+                logits = self._step(sequence, [token_id], all_logits=False)
+        finally:
+            sequence.close()
+
+    def _step(
+        self, sequence: Any, ids: list[int], *, all_logits: bool
+    ) -> npt.NDArray[np.float32]:
+        try:
+            logits = self.engine.step([(sequence, ids, all_logits)])
+        except RuntimeError as error:
+            raise LLMIRError(str(error)) from error
+        return np.asarray(logits)
+
+    def _chunks(self, ids: list[int]) -> Iterator[list[int]]:
+        size = self.max_batch_tokens
+        for begin in range(0, len(ids), size):
+            yield ids[begin : begin + size]
+
+    def _checked(self, ids: TokenIds) -> list[int]:
+        array = np.asarray(ids)
+        if array.ndim != 1 or array.size == 0:
+            raise LLMIRError("the model needs a list of at least one token id")
+        if not np.issubdtype(array.dtype, np.integer):
+            raise LLMIRError(f"token ids are integers, not {array.dtype}")
+        if array.min() < 0 or array.max() >= self.vocab_size:
+            wrong = array.min() if array.min() < 0 else array.max()
+            raise LLMIRError(
+                f"token id {wrong} is not one of the model's {self.vocab_size}"
+            )
+        if array.size > self.max_model_len:
+            raise LLMIRError(
+                f"{array.size} tokens are more than the {self.max_model_len} that the "
+                "model was compiled for"
+            )
+        return [int(token_id) for token_id in array]

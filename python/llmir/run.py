@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The command `run`: continues a text with a compiled model, as it is generated."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from llmir.command import Command, execute, positive_int
+from llmir.model import load
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("artifact", metavar="OUT.llmir", type=Path, help="what `compile` wrote")
+    add("--prompt", metavar="TEXT", required=True, help="the text to continue")
+    add(
+        "--max-tokens",
+        type=positive_int,
+        default=128,
+        metavar="N",
+        help="the most tokens to generate (default: 128)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0 always takes the likeliest token (the default)",
+    )
+    add(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="draw among the K likeliest tokens (default: all)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw among the likeliest tokens of total probability P (default: all)",
+    )
+    add(
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="draw among tokens of at least P times the highest probability",
+    )
+    add("--seed", type=int, default=0, metavar="S", help="equal seeds, equal texts")
+    add(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="how many threads work (default: all of the machine's)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    model = load(arguments.artifact, threads=arguments.threads)
+    prompt = model.encode(arguments.prompt)
+    decoder = model.tokenizer.detokenizer(prompt)
+    started = time.monotonic()
+    first = started
+    count = 0
+    for token_id in model.stream(
+        prompt,
+        arguments.max_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        seed=arguments.seed,
+    ):
+        if count == 0:
+            first = time.monotonic()
+        count += 1
+        sys.stdout.write(decoder.add(token_id))
+        sys.stdout.flush()
+    ended = time.monotonic()
+    sys.stdout.write(decoder.finish() + "\n")
+    sys.stdout.flush()
+    parts = [_rate("prompt", len(prompt), first - started)]
+    if count > 1:
+        parts.append(_rate("generated", count - 1, ended - first))
+    print("llmir: " + "; ".join(parts), file=sys.stderr)
+
+
+def _rate(what: str, tokens: int, seconds: float) -> str:
+    rate = tokens / max(seconds, 1e-9)
+    return f"{what} {tokens} tokens in {seconds:.2f} s, {rate:.1f} tokens/s"
+
+
+COMMAND = Command("run", "Continue a text with a compiled model.", _configure, _run)
+
+if __name__ == "__main__":
+    sys.exit(execute(COMMAND))

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ * The border between compiled models and the runtime, in C. A compiled model is
+ * a shared object without undefined symbols: everything it needs reaches it
+ * through the table of functions below, and everything it works on through the
+ * arguments of one step. Nothing else crosses: no C++ type, no exception, no
+ * allocation.
+ *
+ * Any change to this file changes LLMIR_ABI_VERSION. An artifact names the
+ * version it was built for and is refused by a runtime of another one.
+ */
+#ifndef LLMIR_RUNTIME_ABI_H
+#define LLMIR_RUNTIME_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMIR_ABI_VERSION 1
+#define LLMIR_MAX_RANK 4
+
+/* The symbols that a compiled model exports:
+ *   const int32_t llmir_abi_version;
+ *   void llmir_step(const llmir_runtime *, const llmir_step_args *);
+ */
+#define LLMIR_STEP_SYMBOL "llmir_step"
+#define LLMIR_ABI_VERSION_SYMBOL "llmir_abi_version"
+
+typedef enum llmir_dtype {
+  LLMIR_F32 = 0,
+  LLMIR_BF16 = 1,
+  LLMIR_I32 = 2,
+} llmir_dtype;
+
+/* A strided view of a buffer. Strides are in elements; the last one is 1. */
+typedef struct llmir_tensor {
+  void *data;
+  int32_t dtype; /* llmir_dtype */
+  int32_t rank;
+  int64_t sizes[LLMIR_MAX_RANK];
+  int64_t strides[LLMIR_MAX_RANK];
+} llmir_tensor;
+
+/* The pools of a paged KV cache; the runtime's own. */
+typedef struct llmir_kv_cache llmir_kv_cache;
+
+/* The thread pool and whatever else a function of the table needs. */
+typedef struct llmir_context llmir_context;
+
+/* Works on rows [begin, end); called from several threads at once. */
+typedef void (*llmir_rows_fn)(void *captures, int64_t begin, int64_t end);
+
+/* The runtime's functions. Each runs on the whole thread pool and returns when
+ * its work is done. Shapes: T new tokens, S sequences, K inputs, N outputs, H
+ * heads, D = head_dim. */
+typedef struct llmir_runtime {
+  int32_t version; /* LLMIR_ABI_VERSION */
+  int32_t reserved;
+  llmir_context *context;
+
+  /* Calls `fn` over [0, rows), split in any way. */
+  void (*parallel_for)(llmir_context *context, llmir_rows_fn fn, void *captures,
+                       int64_t rows);
+
+  /* out[t, n] = (accumulate ? out[t, n] : 0) + sum_k x[t, k] * w[n, k].
+   * x: [T, K], of the weight's dtype. w: packed in panels (see packing.h). out:
+   * [T, N], f32, or the weight's dtype if nothing is accumulated. The sum is in
+   * f32, in one order that depends on neither T nor the threads. */
+  void (*linear)(llmir_context *context, const llmir_tensor *x,
+                 const llmir_tensor *w, const llmir_tensor *out,
+                 int64_t accumulate);
+
+  /* Stores token t's keys and values at slots[t] = block * block_size + offset.
+   * keys, values: [T, H, D], f32 or the cache's dtype; rounded to the cache's
+   * dtype. slots: [T], i32. */
+  void (*append_kv)(llmir_context *context, llmir_kv_cache *cache,
+                    int64_t layer, const llmir_tensor *keys,
+                    const llmir_tensor *values, const llmir_tensor *slots);
+
+  /* Causal attention of each new token over its sequence's cached context.
+   * Sequence s owns rows row_starts[s] .. row_starts[s + 1] of the query, its
+   * last tokens: row r sees positions 0 .. context_lens[s] - (row_starts[s + 1]
+   * - r), inclusive. Position p lies in block block_table[s, p / block_size].
+   * query: [T, H, D], f32. out: [T, H, D], f32 or bf16. block_table: [S, W],
+   * context_lens: [S], row_starts: [S + 1], all i32. */
+  void (*paged_attention)(llmir_context *context, llmir_kv_cache *cache,
+                          int64_t layer, const llmir_tensor *query,
+                          const llmir_tensor *block_table,
+                          const llmir_tensor *context_lens,
+                          const llmir_tensor *row_starts, float scale,
+                          const llmir_tensor *out);
+} llmir_runtime;
+
+/* One step over a ragged batch: the new tokens of any number of sequences laid
+ * end to end. */
+typedef struct llmir_step_args {
+  int64_t num_tokens;         /* T, 1 .. the artifact's max_batch_tokens */
+  int64_t num_sequences;      /* S */
+  int64_t num_logits;         /* R, the rows whose logits are asked for */
+  int64_t block_table_width;  /* W */
+  const int32_t *token_ids;   /* [T] */
+  const int32_t *positions;   /* [T], each token's place in its sequence */
+  const int32_t *slots;       /* [T], where its keys and values go */
+  const int32_t *block_table; /* [S, W] */
+  const int32_t *context_lens; /* [S], with this step's tokens */
+  const int32_t *row_starts;   /* [S + 1] */
+  const int32_t *logit_rows;   /* [R] */
+  const void *weights;         /* the artifact's weights, mapped */
+  void *arena;                 /* the artifact's arena_bytes, 64-byte aligned */
+  llmir_kv_cache *cache;
+  float *logits; /* out: [R, vocabulary] */
+} llmir_step_args;
+
+typedef void (*llmir_step_fn)(const llmir_runtime *runtime,
+                              const llmir_step_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LLMIR_RUNTIME_ABI_H */

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Runs a loaded model over sequences: owns the KV cache, the arena and the
+// threads, checks a batch before anything of it happens, and calls the compiled
+// step. Which sequences to run together is up to the caller.
+#ifndef LLMIR_RUNTIME_ENGINE_H
+#define LLMIR_RUNTIME_ENGINE_H
+
+#include "llmir/runtime/context.h"
+#include "llmir/runtime/kv_cache.h"
+#include "llmir/runtime/model.h"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace llmir::runtime {
+
+/// A sequence of tokens whose keys and values are in the cache. Not to be used
+/// from two threads at once, nor while its engine steps.
+class Sequence {
+public:
+  ~Sequence();
+  Sequence(const Sequence &) = delete;
+  Sequence &operator=(const Sequence &) = delete;
+
+  int64_t length() const { return cachedTokens; }
+  const std::vector<int32_t> &blockTable() const { return blocks; }
+  bool closed() const { return allocator == nullptr; }
+  /// Gives the blocks back; the sequence cannot run again.
+  void close();
+
+private:
+  friend class Engine;
+  Sequence(std::shared_ptr<BlockAllocator> allocator, int64_t maxBlocks);
+  void shrink(size_t numBlocks);
+
+  std::shared_ptr<BlockAllocator> allocator;
+  std::vector<int32_t> blocks;
+  int64_t cachedTokens = 0;
+  uint64_t lastStep = 0;
+};
+
+struct StepItem {
+  Sequence *sequence = nullptr;
+  const int32_t *tokenIds = nullptr;
+  int64_t numTokens = 0;
+  /// Logits of every token, rather than of the last one only.
+  bool wantAllLogits = false;
+};
+
+/// Not to be used from two threads at once.
+class Engine {
+public:
+  /// `threads` = 0 means all CPUs. `numBlocks` = 0 means room for at least one
+  /// sequence of the greatest length and at most eight, by free memory. Throws
+  /// std::runtime_error if there is no memory.
+  explicit Engine(std::shared_ptr<const Model> model, unsigned threads = 0,
+                  int64_t numBlocks = 0);
+  ~Engine();
+  Engine(const Engine &) = delete;
+  Engine &operator=(const Engine &) = delete;
+
+  std::unique_ptr<Sequence> newSequence();
+
+  /// How many rows of logits these items ask for.
+  static int64_t countLogits(const StepItem *items, size_t count);
+
+  /// Appends each item's tokens to its sequence and writes the logits, [rows,
+  /// vocabulary] in item order, to `logits`. Throws std::invalid_argument for a
+  /// bad item and std::runtime_error if the cache has too few free blocks; then
+  /// nothing has changed.
+  void step(const StepItem *items, size_t count, float *logits);
+  std::vector<float> step(const std::vector<StepItem> &items);
+
+  /// Forgets the tokens from `length` on.
+  void truncate(Sequence &sequence, int64_t length);
+
+  const Model &model() const { return *loaded; }
+  unsigned threads() const;
+  int64_t numBlocks() const { return allocator->numBlocks(); }
+  int64_t numFreeBlocks() const { return allocator->numFreeBlocks(); }
+  /// How many further blocks a sequence needs for `numTokens` more tokens.
+  int64_t blocksNeeded(const Sequence &sequence, int64_t numTokens) const;
+
+private:
+  void validate(const StepItem *items, size_t count);
+
+  std::shared_ptr<const Model> loaded;
+  Context context;
+  std::shared_ptr<BlockAllocator> allocator;
+  std::unique_ptr<PagedKVCache> cache;
+  struct Arena;
+  std::unique_ptr<Arena> arena;
+  int64_t tableWidth = 0;
+  uint64_t stepCount = 0;
+  std::vector<int32_t> tokenIds, positions, slots, blockTable;
+  std::vector<int32_t> contextLens, rowStarts, logitRows;
+};
+
+} // namespace llmir::runtime
+
+#endif // LLMIR_RUNTIME_ENGINE_H

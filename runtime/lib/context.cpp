@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The functions of the table: each cuts its work into pieces for the pool and
+// hands them to the kernels. How it is cut never changes a result, so it is
+// free to follow the shape and the number of threads.
+#include "llmir/runtime/context.h"
+
+#include "float_mode.h"
+#include "kernels/kernels.h"
+#include "llmir/runtime/packing.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <utility>
+#include <vector>
+
+using namespace llmir::runtime;
+using kernels::AttentionArgs;
+using kernels::AttentionItem;
+using kernels::AttentionKernels;
+using kernels::LinearArgs;
+using kernels::LinearKernels;
+
+namespace {
+
+/// Memory that grows and stays. The content does not survive growth.
+class Buffer {
+public:
+  Buffer() = default;
+  Buffer(Buffer &&other) noexcept
+      : data(std::exchange(other.data, nullptr)), size(other.size) {}
+  ~Buffer() { std::free(data); }
+
+  template <typename T> T *reserve(int64_t count) {
+    size_t bytes = (size_t(count) * sizeof(T) + 63) / 64 * 64;
+    if (bytes > size) {
+      std::free(data);
+      size = std::max(bytes, size + size / 2) / 64 * 64;
+      data = std::aligned_alloc(64, size);
+      if (!data)
+        throw std::bad_alloc();
+    }
+    return static_cast<T *>(data);
+  }
+
+private:
+  void *data = nullptr;
+  size_t size = 0;
+};
+
+/// An item of the first phase of attention, or the merge of the second.
+struct AttentionWork {
+  AttentionItem item;
+  int64_t partitions;
+  int64_t cost;
+};
+
+const kernels::Table &kernelsOf(CpuLevel level) {
+#if defined(__x86_64__)
+  switch (level) {
+  case CpuLevel::Amx:
+    return kernels::amx::table();
+  case CpuLevel::Avx512Bf16:
+    return kernels::avx512_bf16::table();
+  case CpuLevel::Avx512:
+    return kernels::avx512::table();
+  case CpuLevel::Avx2:
+    return kernels::avx2::table();
+  case CpuLevel::Portable:
+    break;
+  }
+#else
+  (void)level;
+#endif
+  return kernels::portable::table();
+}
+
+} // namespace
+
+struct llmir_context {
+  llmir_context(unsigned threads, CpuLevel level)
+      : pool(threads), level(level), table(kernelsOf(level)),
+        threadScratch(pool.threads()) {}
+
+  /// Makes every thread's scratch large enough, before they start.
+  void reserveThreads(int64_t floats) {
+    for (Buffer &buffer : threadScratch)
+      buffer.reserve<float>(floats);
+  }
+  float *scratch(unsigned thread) {
+    return threadScratch[thread].reserve<float>(0);
+  }
+
+  ThreadPool pool;
+  CpuLevel level;
+  const kernels::Table &table;
+  Buffer packedRows, partials;
+  std::vector<Buffer> threadScratch;
+  std::vector<AttentionWork> work, merges;
+};
+
+namespace {
+
+/// Less than this many bytes of weights or elements are not worth a fork.
+constexpr int64_t serialWork = 16384;
+
+// Nothing may be thrown into compiled code: without memory for scratch the
+// functions below end the process, as noexcept has it.
+
+void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
+                 int64_t rows) noexcept {
+  FlushDenormals flush;
+  context->pool.parallelFor(
+      rows, [=](int64_t begin, int64_t end) { fn(captures, begin, end); });
+}
+
+void linear(llmir_context *context, const llmir_tensor *x,
+            const llmir_tensor *w, const llmir_tensor *out,
+            int64_t accumulate) noexcept {
+  FlushDenormals flush;
+  ThreadPool &pool = context->pool;
+  bool bf16 = w->dtype == LLMIR_BF16;
+  const LinearKernels &kernel =
+      bf16 ? context->table.linearBF16 : context->table.linearF32;
+  int64_t rows = x->sizes[0], k = x->sizes[1];
+  int64_t panels = panelCount(out->sizes[1]);
+  if (rows <= 0 || panels <= 0)
+    return;
+
+  LinearArgs args;
+  args.w = w->data;
+  args.units = w->sizes[1];
+  args.panelBytes = args.units * kernels::unitBytes;
+  args.rows = rows;
+  args.tiles = (rows - 1) / kernel.tileRows + 1;
+  args.columns = out->sizes[1];
+  args.out = out->data;
+  args.outStride = out->strides[0];
+  args.outBF16 = out->dtype == LLMIR_BF16;
+  args.accumulate = accumulate != 0;
+
+  int64_t paddedRows =
+      kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : rows;
+  char *packed = context->packedRows.reserve<char>(paddedRows * args.units *
+                                                   kernel.xUnitBytes);
+  args.x = packed;
+  auto pack = [&](unsigned, int64_t begin, int64_t end) {
+    kernel.pack(x->data, x->strides[0], k, rows, args.tiles, begin, end,
+                args.units, packed);
+  };
+  if (args.tiles == 1 || rows * k < serialWork)
+    pack(0, 0, args.tiles);
+  else
+    pool.forRanges(args.tiles, pool.evenGrain(args.tiles), pack);
+
+  // Blocks of rows x panels whose sums and rows stay in the second-level cache.
+  int64_t blockTiles =
+      std::clamp<int64_t>(kernel.blockRows / kernel.tileRows, 1, args.tiles);
+  int64_t blockPanels = kernel.blockPanels;
+  int64_t threads = pool.threads();
+  auto countOf = [](int64_t n, int64_t block) { return (n - 1) / block + 1; };
+  auto items = [&] {
+    return countOf(args.tiles, blockTiles) * countOf(panels, blockPanels);
+  };
+  if (args.tiles == 1) {
+    // One pass over the weights: pieces large enough to stream.
+    blockPanels = std::clamp<int64_t>(panels / (threads * 8) / 2 * 2, 2, 16);
+  } else {
+    while (blockPanels > 1 && items() < threads * 4)
+      blockPanels /= 2;
+    while (blockTiles > 2 && items() < threads * 2)
+      blockTiles = (blockTiles + 1) / 2;
+  }
+  if (panels * args.panelBytes * args.tiles < serialWork)
+    blockPanels = panels, blockTiles = args.tiles;
+
+  context->reserveThreads(blockTiles * kernel.tileRows * blockPanels *
+                          panelColumns);
+  int64_t rowBlocks = countOf(args.tiles, blockTiles);
+  pool.forRanges(
+      items(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          int64_t tile = i % rowBlocks * blockTiles;
+          int64_t panel = i / rowBlocks * blockPanels;
+          kernel.run(args, tile, std::min(tile + blockTiles, args.tiles), panel,
+                     std::min(panel + blockPanels, panels),
+                     context->scratch(thread));
+        }
+      });
+}
+
+/// Writes one token's keys and values; elements of the cache's type are `E`.
+template <typename E, typename Convert>
+void appendToken(const llmir_kv_cache &cache, char *layer, const char *keys,
+                 const char *values, int64_t keyHeadBytes,
+                 int64_t valueHeadBytes, int64_t slot, Convert convert) {
+  int64_t size = cache.blockSize, d = cache.headDim;
+  int64_t inside = slot % size, tile = std::min<int64_t>(size, 16);
+  char *block = layer + slot / size * cache.blockBytes;
+  for (int64_t head = 0; head < cache.kvHeads; ++head) {
+    E *keyTile = reinterpret_cast<E *>(block) + inside / tile * tile * d +
+                 inside % tile;
+    E *valueRow = reinterpret_cast<E *>(block + cache.valuesOffset) +
+                  inside * cache.headDimPadded;
+    convert(keys + head * keyHeadBytes,
+            [=](int64_t i, E element) { keyTile[i * tile] = element; });
+    convert(values + head * valueHeadBytes,
+            [=](int64_t i, E element) { valueRow[i] = element; });
+    block += cache.headBytes;
+  }
+}
+
+uint16_t toBF16(float value) {
+  uint32_t u;
+  static_assert(sizeof(u) == sizeof(value));
+  __builtin_memcpy(&u, &value, sizeof(u));
+  if ((u & 0x7fffffffu) > 0x7f800000u)
+    return uint16_t(u >> 16 | 0x40u);
+  return uint16_t((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
+              const llmir_tensor *keys, const llmir_tensor *values,
+              const llmir_tensor *slots) noexcept {
+  FlushDenormals flush;
+  int64_t tokens = keys->sizes[0], d = cache->headDim;
+  char *pool = cache->pool + layer * cache->layerBytes;
+  const int32_t *slotOf = static_cast<const int32_t *>(slots->data);
+  int64_t bytes = dtypeBytes(llmir_dtype(keys->dtype));
+  auto append = [&](unsigned, int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const char *key =
+          static_cast<char *>(keys->data) + t * keys->strides[0] * bytes;
+      const char *value =
+          static_cast<char *>(values->data) + t * values->strides[0] * bytes;
+      auto store = [&](auto example, auto convert) {
+        appendToken<decltype(example)>(
+            *cache, pool, key, value, keys->strides[1] * bytes,
+            values->strides[1] * bytes, slotOf[t], convert);
+      };
+      if (cache->dtype == LLMIR_F32)
+        store(float(), [d](const char *from, auto put) {
+          for (int64_t i = 0; i < d; ++i)
+            put(i, reinterpret_cast<const float *>(from)[i]);
+        });
+      else if (keys->dtype == LLMIR_BF16)
+        store(uint16_t(), [d](const char *from, auto put) {
+          for (int64_t i = 0; i < d; ++i)
+            put(i, reinterpret_cast<const uint16_t *>(from)[i]);
+        });
+      else
+        store(uint16_t(), [d](const char *from, auto put) {
+          for (int64_t i = 0; i < d; ++i)
+            put(i, toBF16(reinterpret_cast<const float *>(from)[i]));
+        });
+    }
+  };
+  int64_t perToken = 2 * cache->kvHeads * d;
+  int64_t grain = std::max(context->pool.evenGrain(tokens),
+                           serialWork / 4 / perToken + 1);
+  context->pool.forRanges(tokens, grain, append);
+}
+
+/// Cuts one sequence's rows into items that end in the same chunk.
+void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
+                  int64_t rowBegin, int64_t rowEnd, int64_t contextLen,
+                  int64_t groupHeads, int64_t kvHeads) {
+  constexpr int64_t chunk = kernels::chunkPositions;
+  int64_t before = contextLen - (rowEnd - rowBegin);
+  // The later rows see more: they go first, so that the last items are short.
+  for (int64_t end = contextLen; end > before;) {
+    int64_t begin = std::max(before, (end - 1) / chunk * chunk);
+    item.firstRow = rowBegin + begin - before;
+    item.firstPosition = begin;
+    int64_t chunks = (end - 1) / chunk + 1;
+    int64_t perPartition = kernels::partitionPositions / chunk;
+    item.partitionBegin = 0;
+    item.partitionEnd = (chunks - 1) / perPartition + 1;
+    int64_t vectors = (end - begin) * groupHeads;
+    for (int64_t head = 0; head < kvHeads; ++head)
+      for (int64_t v = 0; v < vectors; v += kernels::itemVectors) {
+        item.kvHead = head;
+        item.vectorBegin = v;
+        item.vectorEnd = std::min(v + kernels::itemVectors, vectors);
+        work.push_back({item, item.partitionEnd,
+                        (item.vectorEnd - item.vectorBegin) * chunks});
+      }
+    end = begin;
+  }
+}
+
+void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
+                    int64_t layer, const llmir_tensor *query,
+                    const llmir_tensor *blockTable,
+                    const llmir_tensor *contextLens,
+                    const llmir_tensor *rowStarts, float scale,
+                    const llmir_tensor *out) noexcept {
+  FlushDenormals flush;
+  ThreadPool &pool = context->pool;
+  const AttentionKernels &kernel = context->table.attention;
+  AttentionArgs args;
+  args.cache = cache;
+  args.layer = layer;
+  args.query = static_cast<const float *>(query->data);
+  args.queryRowStride = query->strides[0];
+  args.queryHeadStride = query->strides[1];
+  args.out = out->data;
+  args.outRowStride = out->strides[0];
+  args.outHeadStride = out->strides[1];
+  args.outBF16 = out->dtype == LLMIR_BF16;
+  args.groupHeads = query->sizes[1] / cache->kvHeads;
+  args.scale = scale;
+
+  std::vector<AttentionWork> &work = context->work, &merges = context->merges;
+  work.clear();
+  merges.clear();
+  const int32_t *lens = static_cast<const int32_t *>(contextLens->data);
+  const int32_t *starts = static_cast<const int32_t *>(rowStarts->data);
+  for (int64_t s = 0; s < contextLens->sizes[0]; ++s) {
+    AttentionItem item{};
+    item.blockTable = static_cast<const int32_t *>(blockTable->data) +
+                      s * blockTable->strides[0];
+    planSequence(work, item, starts[s], starts[s + 1], lens[s],
+                 args.groupHeads, cache->kvHeads);
+  }
+
+  // Items that would keep one thread busy while the others are done go by
+  // partitions, and are merged afterwards.
+  int64_t cost = 0, partialFloats = 0;
+  for (const AttentionWork &w : work)
+    cost += w.cost;
+  if (pool.threads() > 1) {
+    auto split = [&](const AttentionWork &w) {
+      return w.partitions > 1 && w.cost * 4 * pool.threads() > cost;
+    };
+    for (const AttentionWork &w : work)
+      if (split(w)) {
+        merges.push_back(w);
+        partialFloats +=
+            w.partitions * kernel.partialFloats(cache->headDim,
+                                                w.item.vectorEnd -
+                                                    w.item.vectorBegin);
+      }
+    work.erase(std::remove_if(work.begin(), work.end(), split), work.end());
+  }
+  float *partial = context->partials.reserve<float>(partialFloats);
+  for (AttentionWork &merge : merges) {
+    merge.item.partial = partial;
+    for (int64_t p = 0; p < merge.partitions; ++p) {
+      AttentionWork part = merge;
+      part.item.partitionBegin = p;
+      part.item.partitionEnd = p + 1;
+      part.item.partial = partial;
+      partial += kernel.partialFloats(
+          cache->headDim, merge.item.vectorEnd - merge.item.vectorBegin);
+      work.push_back(part);
+    }
+  }
+
+  context->reserveThreads(kernel.scratchFloats(cache->headDim));
+  int64_t grain =
+      cost * cache->headDim < serialWork / 16 ? int64_t(work.size()) : 1;
+  pool.forRanges(work.size(), grain,
+                 [&](unsigned thread, int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i)
+                     kernel.run(args, work[i].item, context->scratch(thread));
+                 });
+  pool.forRanges(merges.size(), 1,
+                 [&](unsigned thread, int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i)
+                     kernel.merge(args, merges[i].item, merges[i].item.partial,
+                                  merges[i].partitions,
+                                  context->scratch(thread));
+                 });
+}
+
+} // namespace
+
+Context::Context(unsigned threads, CpuLevel level)
+    : impl(new llmir_context(threads, level)), table{} {
+  table.version = LLMIR_ABI_VERSION;
+  table.context = impl.get();
+  table.parallel_for = parallelFor;
+  table.linear = linear;
+  table.append_kv = appendKV;
+  table.paged_attention = pagedAttention;
+}
+
+Context::~Context() = default;
+
+ThreadPool &Context::pool() { return impl->pool; }
+
+CpuLevel Context::level() const { return impl->level; }

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One step: check everything, reserve blocks, describe the batch in ragged
+// arrays, run the compiled code. The arrays have their greatest size from the
+// start, so that a step allocates nothing.
+#include "llmir/runtime/engine.h"
+
+#include "float_mode.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace llmir::runtime {
+
+Sequence::Sequence(std::shared_ptr<BlockAllocator> allocator, int64_t maxBlocks)
+    : allocator(std::move(allocator)) {
+  blocks.reserve(maxBlocks);
+}
+
+Sequence::~Sequence() { close(); }
+
+void Sequence::shrink(size_t numBlocks) {
+  for (; blocks.size() > numBlocks; blocks.pop_back())
+    allocator->release(blocks.back());
+}
+
+void Sequence::close() {
+  if (!allocator)
+    return;
+  shrink(0);
+  cachedTokens = 0;
+  allocator.reset();
+}
+
+/// The memory in which compiled code keeps its intermediate values.
+struct Engine::Arena {
+  explicit Arena(int64_t bytes) : bytes(bytes) {
+    if (bytes == 0)
+      return;
+    data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+      throw std::runtime_error("there is no memory for an arena of " +
+                               std::to_string(bytes) + " bytes");
+  }
+  ~Arena() {
+    if (bytes)
+      munmap(data, bytes);
+  }
+  Arena(const Arena &) = delete;
+
+  int64_t bytes;
+  void *data = nullptr;
+};
+
+static int64_t blocksFor(int64_t tokens, int64_t blockSize) {
+  return (tokens + blockSize - 1) / blockSize;
+}
+
+static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t numBlocks) {
+  KVCacheConfig config;
+  config.dtype = manifest.cacheDtype;
+  config.layers = manifest.cacheLayers;
+  config.kvHeads = manifest.cacheKVHeads;
+  config.headDim = manifest.cacheHeadDim;
+  config.blockSize = manifest.cacheBlockSize;
+  config.numBlocks = numBlocks;
+  if (numBlocks > 0)
+    return config;
+
+  config.numBlocks = 1;
+  int64_t one = blocksFor(manifest.maxModelLen, config.blockSize);
+  int64_t freeBytes =
+      int64_t(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  int64_t room = freeBytes / 2 / PagedKVCache::bytesPerBlock(config);
+  config.numBlocks = std::clamp(room, one, 8 * one);
+  return config;
+}
+
+Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
+               int64_t numBlocks)
+    : loaded(std::move(model)), context(threads) {
+  if (numBlocks < 0)
+    throw std::invalid_argument("an engine cannot have " +
+                                std::to_string(numBlocks) + " blocks");
+  const Manifest &manifest = loaded->manifest();
+  KVCacheConfig config = cacheConfig(manifest, numBlocks);
+  allocator = std::make_shared<BlockAllocator>(config.numBlocks);
+  cache = std::make_unique<PagedKVCache>(config);
+  arena = std::make_unique<Arena>(manifest.arenaBytes);
+  tableWidth = blocksFor(manifest.maxModelLen, config.blockSize);
+  size_t tokens = manifest.maxBatchTokens;
+  tokenIds.reserve(tokens);
+  positions.reserve(tokens);
+  slots.reserve(tokens);
+  logitRows.reserve(tokens);
+  contextLens.reserve(tokens);
+  rowStarts.reserve(tokens + 1);
+}
+
+Engine::~Engine() = default;
+
+unsigned Engine::threads() const {
+  return const_cast<Context &>(context).pool().threads();
+}
+
+std::unique_ptr<Sequence> Engine::newSequence() {
+  return std::unique_ptr<Sequence>(new Sequence(allocator, tableWidth));
+}
+
+int64_t Engine::countLogits(const StepItem *items, size_t count) {
+  int64_t rows = 0;
+  for (size_t i = 0; i < count; ++i)
+    rows += items[i].wantAllLogits ? items[i].numTokens : 1;
+  return rows;
+}
+
+int64_t Engine::blocksNeeded(const Sequence &sequence,
+                             int64_t numTokens) const {
+  int64_t blockSize = cache->config().blockSize;
+  return blocksFor(sequence.cachedTokens + numTokens, blockSize) -
+         int64_t(sequence.blocks.size());
+}
+
+void Engine::validate(const StepItem *items, size_t count) {
+  const Manifest &manifest = loaded->manifest();
+  auto refuse = [](size_t item, const std::string &what) {
+    throw std::invalid_argument("item " + std::to_string(item) +
+                                " of the step " + what);
+  };
+  if (count == 0)
+    throw std::invalid_argument("a step needs at least one sequence");
+  int64_t tokens = 0, blocks = 0;
+  // A number of its own for this attempt: a sequence that carries it already
+  // is there twice.
+  ++stepCount;
+  for (size_t i = 0; i < count; ++i) {
+    const StepItem &item = items[i];
+    if (!item.sequence)
+      refuse(i, "has no sequence");
+    Sequence &sequence = *item.sequence;
+    if (sequence.closed())
+      refuse(i, "has a sequence that is closed");
+    if (sequence.allocator != allocator)
+      refuse(i, "has a sequence of another engine");
+    if (sequence.lastStep == stepCount)
+      refuse(i, "has a sequence that is in the step already");
+    sequence.lastStep = stepCount;
+    if (item.numTokens < 1 || !item.tokenIds)
+      refuse(i, "has no tokens");
+    if (item.numTokens > manifest.maxModelLen - sequence.cachedTokens)
+      refuse(i, "has " + std::to_string(item.numTokens) + " tokens after " +
+                    std::to_string(sequence.cachedTokens) +
+                    ", and the model's greatest length is " +
+                    std::to_string(manifest.maxModelLen));
+    tokens += item.numTokens;
+    if (tokens > manifest.maxBatchTokens)
+      throw std::invalid_argument(
+          "a step has at most " + std::to_string(manifest.maxBatchTokens) +
+          " tokens with this artifact; split the batch");
+    for (int64_t t = 0; t < item.numTokens; ++t)
+      if (item.tokenIds[t] < 0 || item.tokenIds[t] >= manifest.vocabSize)
+        refuse(i, "has the token id " + std::to_string(item.tokenIds[t]) +
+                      ", and the vocabulary has " +
+                      std::to_string(manifest.vocabSize));
+    blocks += blocksNeeded(sequence, item.numTokens);
+  }
+  if (blocks > numFreeBlocks())
+    throw std::runtime_error(
+        "the step needs " + std::to_string(blocks) +
+        " more blocks of the KV cache, and " + std::to_string(numFreeBlocks()) +
+        " of " + std::to_string(numBlocks()) + " are free");
+}
+
+void Engine::step(const StepItem *items, size_t count, float *logits) {
+  validate(items, count);
+  // Grows with the number of sequences that run together, and stays.
+  blockTable.resize(count * tableWidth);
+
+  int64_t blockSize = cache->config().blockSize;
+  tokenIds.clear();
+  positions.clear();
+  slots.clear();
+  contextLens.clear();
+  logitRows.clear();
+  rowStarts.assign(1, 0);
+  for (size_t i = 0; i < count; ++i) {
+    Sequence &sequence = *items[i].sequence;
+    int64_t tokens = items[i].numTokens;
+    allocator->allocate(blocksNeeded(sequence, tokens), sequence.blocks);
+    int32_t *table = blockTable.data() + i * tableWidth;
+    std::copy(sequence.blocks.begin(), sequence.blocks.end(), table);
+    std::fill(table + sequence.blocks.size(), table + tableWidth, 0);
+    for (int64_t t = 0; t < tokens; ++t) {
+      int64_t position = sequence.cachedTokens + t;
+      if (items[i].wantAllLogits || t == tokens - 1)
+        logitRows.push_back(int32_t(tokenIds.size()));
+      tokenIds.push_back(items[i].tokenIds[t]);
+      positions.push_back(int32_t(position));
+      slots.push_back(int32_t(sequence.blocks[position / blockSize] *
+                                  blockSize +
+                              position % blockSize));
+    }
+    sequence.cachedTokens += tokens;
+    contextLens.push_back(int32_t(sequence.cachedTokens));
+    rowStarts.push_back(int32_t(tokenIds.size()));
+  }
+
+  llmir_step_args args{};
+  args.num_tokens = tokenIds.size();
+  args.num_sequences = count;
+  args.num_logits = logitRows.size();
+  args.block_table_width = tableWidth;
+  args.token_ids = tokenIds.data();
+  args.positions = positions.data();
+  args.slots = slots.data();
+  args.block_table = blockTable.data();
+  args.context_lens = contextLens.data();
+  args.row_starts = rowStarts.data();
+  args.logit_rows = logitRows.data();
+  args.weights = loaded->weights();
+  args.arena = arena->data;
+  args.cache = cache->handle();
+  args.logits = logits;
+  FlushDenormals flush;
+  loaded->step()(&context.runtime(), &args);
+}
+
+std::vector<float> Engine::step(const std::vector<StepItem> &items) {
+  validate(items.data(), items.size());
+  std::vector<float> logits(countLogits(items.data(), items.size()) *
+                            loaded->manifest().vocabSize);
+  step(items.data(), items.size(), logits.data());
+  return logits;
+}
+
+void Engine::truncate(Sequence &sequence, int64_t length) {
+  if (sequence.closed() || sequence.allocator != allocator)
+    throw std::invalid_argument(
+        "a sequence that is closed or of another engine cannot be truncated");
+  if (length < 0 || length > sequence.cachedTokens)
+    throw std::invalid_argument("a sequence of " +
+                                std::to_string(sequence.cachedTokens) +
+                                " tokens cannot be truncated to " +
+                                std::to_string(length));
+  sequence.shrink(blocksFor(length, cache->config().blockSize));
+  sequence.cachedTokens = length;
+}
+
+} // namespace llmir::runtime

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The border between the kernels and the code that splits work over threads.
+// Each level's source is compiled with its own instruction set, so nothing here
+// is a function that both sides would emit: only plain structs and pointers.
+#ifndef LLMIR_RUNTIME_LIB_KERNELS_KERNELS_H
+#define LLMIR_RUNTIME_LIB_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// How the pools of a PagedKVCache lie. For each layer, block and head: the
+/// keys as [block_size / 16][head_dim][16] (transposed, since a score is a sum
+/// over head_dim and vectors run over positions), then the values as
+/// [block_size][headDimPadded]. Blocks of fewer than 16 positions hold their
+/// keys as [head_dim][block_size].
+struct llmir_kv_cache {
+  char *pool;
+  int64_t poolBytes;
+  int32_t dtype;
+  int64_t elementBytes;
+  int64_t layers, kvHeads, headDim, blockSize, numBlocks;
+  int64_t headDimPadded; ///< To a multiple of 16.
+  int64_t valuesOffset;  ///< Of the values after the keys of a head.
+  int64_t headBytes, blockBytes, layerBytes;
+};
+
+namespace llmir::runtime::kernels {
+
+/// A panel is a sequence of units: 32 columns of one k (f32) or of two (bf16).
+enum : int64_t { unitBytes = 128 };
+
+/// Rows are computed in tiles of nearly equal height; tile t begins at row
+/// t * rows / tiles.
+struct LinearArgs {
+  const void *x;      ///< As `pack` wrote it.
+  const void *w;      ///< Panels.
+  int64_t units;      ///< Of a panel.
+  int64_t panelBytes; ///< units * unitBytes
+  int64_t rows, tiles;
+  int64_t columns; ///< N
+  void *out;
+  int64_t outStride; ///< In elements.
+  bool outBF16;
+  bool accumulate;
+};
+
+struct LinearKernels {
+  int64_t tileRows;   ///< The greatest height of a tile.
+  int64_t rowPadding; ///< 1, or tileRows if the packed tiles are all that high.
+  int64_t xUnitBytes; ///< What a row takes per unit when packed.
+  int64_t blockRows;  ///< Rows to compute at once, for the sake of the caches.
+  int64_t blockPanels;
+
+  /// Packs rows of tiles [tileBegin, tileEnd) of x [rows, k] into `packed`.
+  void (*pack)(const void *x, int64_t rowStride, int64_t k, int64_t rows,
+               int64_t tiles, int64_t tileBegin, int64_t tileEnd, int64_t units,
+               void *packed);
+  /// Computes these tiles x panels. `scratch` holds 32 floats for each row and
+  /// panel.
+  void (*run)(const LinearArgs &args, int64_t tileBegin, int64_t tileEnd,
+              int64_t panelBegin, int64_t panelEnd, float *scratch);
+};
+
+/// Positions are walked in chunks of 64, and the softmax starts anew at each
+/// partition of 512: always at these places, whatever is computed together.
+enum : int64_t { chunkPositions = 64, partitionPositions = 512 };
+/// The most query vectors (rows x heads of one KV head) of an item.
+enum : int64_t { itemVectors = 128 };
+
+struct AttentionArgs {
+  const llmir_kv_cache *cache;
+  int64_t layer;
+  const float *query;
+  int64_t queryRowStride, queryHeadStride;
+  void *out;
+  int64_t outRowStride, outHeadStride;
+  bool outBF16;
+  int64_t groupHeads; ///< Query heads of a KV head.
+  float scale;
+};
+
+/// Query vectors [vectorBegin, vectorEnd), counted row by row and then head by
+/// head, of one sequence and KV head. All rows end in the same chunk.
+struct AttentionItem {
+  const int32_t *blockTable; ///< Of the sequence.
+  int64_t firstRow;          ///< In the query.
+  int64_t firstPosition;     ///< Of that row.
+  int64_t kvHead;
+  int64_t vectorBegin, vectorEnd;
+  int64_t partitionBegin, partitionEnd;
+  float *partial; ///< Where the state goes, or null: the output is written.
+};
+
+struct AttentionKernels {
+  /// Floats that `run` works in.
+  int64_t (*scratchFloats)(int64_t headDim);
+  /// Floats of an item's state.
+  int64_t (*partialFloats)(int64_t headDim, int64_t vectors);
+  void (*run)(const AttentionArgs &args, const AttentionItem &item,
+              float *scratch);
+  /// Writes the output of an item from the states of its partitions.
+  void (*merge)(const AttentionArgs &args, const AttentionItem &item,
+                const float *partials, int64_t count, float *scratch);
+};
+
+struct Table {
+  LinearKernels linearF32, linearBF16;
+  AttentionKernels attention;
+  /// dst[i] = src[i] rounded to nearest even.
+  void (*roundToBF16)(const float *src, uint16_t *dst, int64_t count);
+};
+
+namespace portable {
+const Table &table();
+}
+namespace avx2 {
+const Table &table();
+}
+namespace avx512 {
+const Table &table();
+}
+namespace avx512_bf16 {
+const Table &table();
+}
+namespace amx {
+const Table &table();
+/// Asks the operating system for the tile registers.
+bool requestTiles();
+} // namespace amx
+
+} // namespace llmir::runtime::kernels
+
+#endif // LLMIR_RUNTIME_LIB_KERNELS_KERNELS_H

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The block allocator and the pools. The pools are mapped, so that memory is
+// taken only as blocks are written.
+#include "llmir/runtime/kv_cache.h"
+
+#include "kernels/kernels.h"
+#include "llmir/runtime/packing.h"
+
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <sys/mman.h>
+
+namespace llmir::runtime {
+
+BlockAllocator::BlockAllocator(int64_t numBlocks) {
+  if (numBlocks < 1 || numBlocks > std::numeric_limits<int32_t>::max())
+    throw std::invalid_argument("a KV cache cannot have " +
+                                std::to_string(numBlocks) + " blocks");
+  references.assign(numBlocks, 0);
+  freeList.resize(numBlocks);
+  // The last one is handed out first: start with the lowest numbers.
+  for (int64_t i = 0; i < numBlocks; ++i)
+    freeList[i] = int32_t(numBlocks - 1 - i);
+}
+
+bool BlockAllocator::allocate(int64_t count, std::vector<int32_t> &blocks) {
+  if (count < 0 || count > numFreeBlocks())
+    return false;
+  blocks.insert(blocks.end(), freeList.rbegin(), freeList.rbegin() + count);
+  for (int64_t i = 0; i < count; ++i) {
+    references[freeList.back()] = 1;
+    freeList.pop_back();
+  }
+  return true;
+}
+
+void BlockAllocator::check(int32_t block) const {
+  if (block < 0 || block >= numBlocks())
+    throw std::invalid_argument("there is no block " + std::to_string(block) +
+                                " among " + std::to_string(numBlocks()));
+  if (references[block] == 0)
+    throw std::invalid_argument("block " + std::to_string(block) +
+                                " is free already");
+}
+
+void BlockAllocator::retain(int32_t block) {
+  check(block);
+  ++references[block];
+}
+
+void BlockAllocator::release(int32_t block) {
+  check(block);
+  if (--references[block] == 0)
+    freeList.push_back(block);
+}
+
+int32_t BlockAllocator::useCount(int32_t block) const {
+  if (block < 0 || block >= numBlocks())
+    throw std::invalid_argument("there is no block " + std::to_string(block) +
+                                " among " + std::to_string(numBlocks()));
+  return references[block];
+}
+
+/// The layout for a config, without the pool.
+static llmir_kv_cache layOut(const KVCacheConfig &config) {
+  auto check = [](const char *what, int64_t value, int64_t most) {
+    if (value < 1 || value > most)
+      throw std::invalid_argument("a KV cache's " + std::string(what) +
+                                  " must be from 1 to " + std::to_string(most) +
+                                  ", not " + std::to_string(value));
+  };
+  if (config.dtype != LLMIR_F32 && config.dtype != LLMIR_BF16)
+    throw std::invalid_argument("a KV cache holds f32 or bf16, not " +
+                                std::string(dtypeName(config.dtype)));
+  check("layers", config.layers, 1 << 16);
+  check("KV heads", config.kvHeads, 1 << 16);
+  check("head_dim", config.headDim, 1 << 14);
+  check("block_size", config.blockSize, 1 << 14);
+  check("number of blocks", config.numBlocks,
+        std::numeric_limits<int32_t>::max());
+  if (config.blockSize & (config.blockSize - 1))
+    throw std::invalid_argument(
+        "a KV cache's block_size must be a power of two, not " +
+        std::to_string(config.blockSize));
+
+  auto toLine = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  llmir_kv_cache cache{};
+  cache.dtype = config.dtype;
+  cache.elementBytes = dtypeBytes(config.dtype);
+  cache.layers = config.layers;
+  cache.kvHeads = config.kvHeads;
+  cache.headDim = config.headDim;
+  cache.blockSize = config.blockSize;
+  cache.numBlocks = config.numBlocks;
+  cache.headDimPadded = (config.headDim + 15) / 16 * 16;
+  cache.valuesOffset =
+      toLine(config.headDim * config.blockSize * cache.elementBytes);
+  cache.headBytes =
+      cache.valuesOffset +
+      toLine(cache.headDimPadded * config.blockSize * cache.elementBytes);
+  cache.blockBytes = config.kvHeads * cache.headBytes;
+  // Slots are numbered in 32 bits.
+  if (config.numBlocks >
+      std::numeric_limits<int32_t>::max() / config.blockSize)
+    throw std::invalid_argument("a KV cache of " +
+                                std::to_string(config.numBlocks) +
+                                " blocks has too many positions");
+  if (__builtin_mul_overflow(cache.blockBytes, config.numBlocks,
+                             &cache.layerBytes) ||
+      __builtin_mul_overflow(cache.layerBytes, config.layers, &cache.poolBytes))
+    throw std::invalid_argument("a KV cache of " +
+                                std::to_string(config.numBlocks) +
+                                " blocks does not fit in memory");
+  return cache;
+}
+
+int64_t PagedKVCache::bytesPerBlock(const KVCacheConfig &config) {
+  return layOut(config).blockBytes * config.layers;
+}
+
+PagedKVCache::PagedKVCache(const KVCacheConfig &config)
+    : settings(config), impl(new llmir_kv_cache(layOut(config))) {
+  void *pool = mmap(nullptr, impl->poolBytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pool == MAP_FAILED)
+    throw std::runtime_error("there is no memory for a KV cache of " +
+                             std::to_string(impl->poolBytes) + " bytes");
+  impl->pool = static_cast<char *>(pool);
+}
+
+PagedKVCache::~PagedKVCache() { munmap(impl->pool, impl->poolBytes); }
+
+int64_t PagedKVCache::bytes() const { return impl->poolBytes; }
+
+} // namespace llmir::runtime

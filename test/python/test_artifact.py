@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Artifacts: what is in them, and that a damaged or foreign one is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+import llmir
+from conftest import MakeArtifact, MakeModel
+from llmir import _native, artifact
+from llmir.compile import compile_model
+from llmir.errors import LLMIRError
+from llmir.model import Model
+
+
+def dynamic_symbols(path: Path) -> dict[str, int]:
+    """Return the names in an ELF file's .dynsym, each with its section's index."""
+    data = path.read_bytes()
+    assert data[:6] == b"\x7fELF\x02\x01"
+    assert struct.unpack_from("<H", data, 16)[0] == 3  # a shared object
+    table, size, count = (
+        struct.unpack_from("<Q", data, 40)[0],
+        *struct.unpack_from("<HH", data, 58),
+    )
+    sections = [
+        struct.unpack_from("<IIQQQQIIQQ", data, table + i * size) for i in range(count)
+    ]
+    symbols = {}
+    for _, kind, _, _, offset, length, link, _, _, entry in sections:
+        if kind != 11:  # SHT_DYNSYM
+            continue
+        names = sections[link][4]
+        for at in range(offset + entry, offset + length, entry):
+            name, _, _, section = struct.unpack_from("<IBBH", data, at)
+            end = data.index(b"\0", names + name)
+            symbols[data[names + name : end].decode()] = section
+    return symbols
+
+
+def test_the_code_has_the_step_and_needs_nothing(make_artifact: MakeArtifact) -> None:
+    symbols = dynamic_symbols(make_artifact("gqa", "bfloat16") / "model.so")
+    assert symbols.get("llmir_step", 0) > 0
+    assert symbols.get("llmir_abi_version", 0) > 0
+    assert [name for name, section in symbols.items() if section == 0] == []
+
+
+def test_the_manifest(make_artifact: MakeArtifact) -> None:
+    directory = make_artifact("llama3", "bfloat16")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    runtime = _native.runtime()
+    assert manifest["format"] == "llmir-artifact"
+    assert manifest["format_version"] == 1
+    assert manifest["abi_version"] == runtime.ABI_VERSION == 1
+    assert manifest["llmir_version"] == llmir.__version__
+    assert manifest["target"]["arch"] == "x86_64"
+    assert set(manifest["target"]["features"]) <= set(runtime.cpu_features())
+    assert manifest["model"] == {
+        "architecture": "llama",
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 32,
+        "dtype": "bf16",
+        "max_model_len": 256,
+        "eos_token_ids": [0],
+    }
+    assert manifest["cache"] == {
+        "dtype": "bf16",
+        "layers": 2,
+        "kv_heads": 2,
+        "head_dim": 32,
+        "block_size": 16,
+        "max_seq_len": 256,
+    }
+    assert manifest["step"]["max_batch_tokens"] == 512
+    assert manifest["step"]["arena_bytes"] > 0
+    names = {path.name for path in directory.iterdir()}
+    assert names == {*manifest["files"], "manifest.json"}
+    assert names == {
+        "generation_config.json",
+        "manifest.json",
+        "model.mlir",
+        "model.so",
+        "tokenizer.json",
+        "weights.bin",
+    }
+    for name, facts in manifest["files"].items():
+        assert facts["bytes"] == (directory / name).stat().st_size
+        assert facts["xxh3"] == runtime.xxh3(str(directory / name))
+
+
+def test_weights_are_in_panels(make_model: MakeModel, tmp_path: Path) -> None:
+    directory = make_model("odd", "float32")
+    compile_model(str(directory), tmp_path / "out.llmir")
+    weights = (tmp_path / "out.llmir" / "weights.bin").read_bytes()
+    stored = safetensors.torch.load_file(directory / "model.safetensors")
+    for key, tensor in stored.items():
+        values = tensor.numpy()
+        if not key.endswith("proj.weight"):
+            continue
+        n, k = values.shape
+        padded = np.zeros((-(-n // 32) * 32, k), np.float32)
+        padded[:n] = values
+        panels = padded.reshape(-1, 32, k).transpose(0, 2, 1)
+        assert weights.count(panels.tobytes()) == 1, key
+
+
+@pytest.fixture
+def damaged(make_artifact: MakeArtifact, tmp_path: Path) -> Path:
+    """A copy of an artifact, to be damaged."""
+    copy = tmp_path / "copy.llmir"
+    shutil.copytree(make_artifact("gqa", "float32"), copy)
+    return copy
+
+
+def edit_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest of an artifact."""
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format="zip"), "llmir-artifact"),
+        (lambda m: m.update(format_version=9), "format 9"),
+        (lambda m: m.update(abi_version=7), "ABI version 7, .* has 1"),
+        (lambda m: m["target"].update(arch="pdp11"), "pdp11"),
+        (lambda m: m["target"]["features"].append("time-travel"), "time-travel"),
+        (lambda m: m["model"].pop("vocab_size"), "vocab_size"),
+        (lambda m: m["cache"].update(block_size=3), "power of two"),
+        (lambda m: m["step"].update(arena_bytes=-1), "arena_bytes"),
+        (lambda m: m["files"].pop("weights.bin"), "weights.bin"),
+        (lambda m: m["files"]["weights.bin"].update(bytes=1), "weights.bin"),
+        (lambda m: m["files"]["model.so"].update(xxh3="0" * 16), "checksum"),
+    ],
+)
+def test_refuses_a_manifest(
+    damaged: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit_manifest(damaged, change)
+    with pytest.raises(LLMIRError, match=message) as raised:
+        llmir.load(damaged)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["model.so", "weights.bin", "manifest.json"])
+def test_refuses_a_truncated_file(damaged: Path, name: str) -> None:
+    path = damaged / name
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(LLMIRError, match=name):
+        llmir.load(damaged)
+
+
+def test_refuses_changed_weights_when_asked_to_look(damaged: Path) -> None:
+    data = bytearray((damaged / "weights.bin").read_bytes())
+    data[len(data) // 2] ^= 1
+    (damaged / "weights.bin").write_bytes(data)
+    llmir.load(damaged)
+    with pytest.raises(LLMIRError, match="checksum"):
+        Model(damaged, verify=True)
+
+
+@pytest.mark.parametrize("name", ["none.llmir", "."])
+def test_refuses_what_is_no_artifact(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LLMIRError):
+        llmir.load(tmp_path / name)
+
+
+def test_a_new_artifact_replaces_the_old(make_model: MakeModel, tmp_path: Path) -> None:
+    output = tmp_path / "out.llmir"
+    compile_model(str(make_model("gqa", "float32")), output)
+    compile_model(str(make_model("odd", "float32")), output)
+    assert llmir.load(output).vocab_size == 331
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_nothing_else_is_replaced(make_model: MakeModel, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(LLMIRError, match="exists and is not an LLMIR artifact"):
+        compile_model(str(make_model("gqa", "float32")), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_failure_leaves_the_old_artifact(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.llmir"
+    compile_model(str(make_model("gqa", "float32")), output)
+
+    def fail(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifact, "finish_artifact", fail)
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(str(make_model("odd", "float32")), output)
+    assert llmir.load(output).vocab_size == 320
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_other_targets(make_model: MakeModel, tmp_path: Path) -> None:
+    directory = str(make_model("gqa", "float32"))
+    compile_model(directory, tmp_path / "v3.llmir", target_cpu="x86-64-v3")
+    target = json.loads((tmp_path / "v3.llmir" / "manifest.json").read_text())["target"]
+    assert target["cpu"] == "x86-64-v3"
+    assert "avx2" in target["features"]
+    assert llmir.load(tmp_path / "v3.llmir").generate([1, 2], 2)
+    with pytest.raises(LLMIRError, match="unknown target CPU i386; there are native"):
+        compile_model(directory, tmp_path / "out.llmir", target_cpu="i386")

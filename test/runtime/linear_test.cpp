@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Matrix products of every dispatch level against sums in float64, and against
+// themselves: a row's result is the same bits in any company.
+#include "test_support.h"
+
+#include <cmath>
+
+using namespace llmir::runtime;
+using namespace llmir::runtime::test;
+
+namespace {
+
+struct Weight {
+  Weight(llmir_dtype dtype, int64_t n, int64_t k)
+      : plain(dtype, {n, k}), packed(dtype, {0}) {
+    packed.sizes = packedShape(dtype, n, k);
+    packed.bytes.resize(packedBytes(dtype, n, k));
+  }
+  void pack() {
+    packPanels(plain.dtype, plain.dtype, plain.bytes.data(), plain.sizes[0],
+               plain.sizes[1], packed.bytes.data());
+  }
+  Tensor plain, packed;
+};
+
+void linear(Context &context, llmir_tensor x, Weight &w, llmir_tensor out,
+            bool accumulate = false) {
+  llmir_tensor weight = w.packed.view();
+  const llmir_runtime &runtime = context.runtime();
+  runtime.linear(runtime.context, &x, &weight, &out, accumulate);
+}
+
+class LinearTest
+    : public ::testing::TestWithParam<std::tuple<CpuLevel, llmir_dtype>> {
+protected:
+  CpuLevel level() { return std::get<0>(GetParam()); }
+  llmir_dtype dtype() { return std::get<1>(GetParam()); }
+};
+
+} // namespace
+
+TEST_P(LinearTest, MatchesFloat64) {
+  std::mt19937_64 random(1);
+  Context context(2, level());
+  struct Shape {
+    int64_t rows, n, k;
+  };
+  for (Shape s : {Shape{1, 1, 1}, Shape{1, 32, 32}, Shape{1, 100, 97},
+                  Shape{2, 33, 31}, Shape{3, 64, 513}, Shape{5, 96, 1025},
+                  Shape{11, 70, 64}, Shape{13, 65, 700}, Shape{16, 64, 96},
+                  Shape{17, 127, 33}, Shape{33, 31, 2}, Shape{40, 256, 300},
+                  Shape{100, 300, 515}, Shape{401, 130, 70}})
+    for (bool accumulate : {false, true})
+      for (llmir_dtype outType : {LLMIR_F32, LLMIR_BF16}) {
+        if (outType == LLMIR_BF16 && (accumulate || dtype() == LLMIR_F32))
+          continue;
+        Weight w(dtype(), s.n, s.k);
+        w.plain.randomize(random);
+        w.pack();
+        Tensor x(dtype(), {s.rows, s.k}), out(outType, {s.rows, s.n});
+        x.randomize(random);
+        out.randomize(random);
+        Tensor before = out;
+        linear(context, x.view(), w, out.view(), accumulate);
+        for (int64_t r = 0; r < s.rows; ++r)
+          for (int64_t n = 0; n < s.n; ++n) {
+            double sum = 0, magnitude = 0;
+            for (int64_t k = 0; k < s.k; ++k) {
+              double product = double(x.at(r * s.k + k)) *
+                               double(w.plain.at(n * s.k + k));
+              sum += product;
+              magnitude += std::abs(product);
+            }
+            if (accumulate)
+              sum += before.at(r * s.n + n);
+            double allowed = magnitude * 0x1p-24 * (8 + std::sqrt(double(s.k)));
+            allowed += std::abs(sum) * (outType == LLMIR_BF16 ? 0x1p-8 : 0x1p-22);
+            ASSERT_NEAR(out.at(r * s.n + n), sum, allowed)
+                << "rows " << s.rows << " n " << s.n << " k " << s.k << " at "
+                << r << ", " << n;
+          }
+      }
+}
+
+TEST_P(LinearTest, RowIsTheSameInAnyCompany) {
+  std::mt19937_64 random(2);
+  constexpr int64_t rows = 150, n = 200, k = 1100;
+  Weight w(dtype(), n, k);
+  w.plain.randomize(random);
+  w.pack();
+  Tensor x(dtype(), {rows, k});
+  x.randomize(random);
+  // Denormals and cancellation, which differ most between orders of addition.
+  for (int64_t i = 0; i < 5 * k; ++i)
+    x.set(i, i % 3 ? x.at(i) * 1e-38f : x.at(i) * 1e4f);
+
+  Context one(1, level());
+  Tensor expected(LLMIR_F32, {rows, n});
+  for (int64_t r = 0; r < rows; ++r)
+    linear(one, x.view(r, r + 1), w, expected.view(r, r + 1));
+
+  for (unsigned threads : {1u, 2u, 3u, 8u}) {
+    Context context(threads, level());
+    for (int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17,
+                          24, 31, 32, 33, 49, 64, 100, 150}) {
+      Tensor out(LLMIR_F32, {rows, n});
+      for (int64_t r = 0; r < rows; r += batch)
+        linear(context, x.view(r, std::min(rows, r + batch)), w,
+               out.view(r, std::min(rows, r + batch)));
+      ASSERT_EQ(out.bytes, expected.bytes)
+          << threads << " threads, " << batch << " rows at once";
+    }
+  }
+}
+
+TEST_P(LinearTest, RowStrides) {
+  std::mt19937_64 random(3);
+  constexpr int64_t rows = 20, n = 40, k = 50;
+  Weight w(dtype(), n, k);
+  w.plain.randomize(random);
+  w.pack();
+  Tensor x(dtype(), {rows, k}), wideX(dtype(), {rows, k + 13});
+  x.randomize(random);
+  wideX.randomize(random);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < k; ++i)
+      wideX.set(r * (k + 13) + i, x.at(r * k + i));
+  Tensor out(LLMIR_F32, {rows, n}), wideOut(LLMIR_F32, {rows, n + 7});
+  Tensor untouched = wideOut;
+  Context context(2, level());
+  linear(context, x.view(), w, out.view());
+  llmir_tensor xView = wideX.view(), outView = wideOut.view();
+  xView.sizes[1] = k;
+  outView.sizes[1] = n;
+  linear(context, xView, w, outView);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < n; ++i)
+      ASSERT_EQ(wideOut.at(r * (n + 7) + i), out.at(r * n + i));
+    for (int64_t i = n; i < n + 7; ++i)
+      ASSERT_EQ(wideOut.at(r * (n + 7) + i), untouched.at(r * (n + 7) + i));
+  }
+}
+
+TEST_P(LinearTest, AccumulatesLast) {
+  std::mt19937_64 random(4);
+  constexpr int64_t rows = 30, n = 48, k = 600;
+  Weight w(dtype(), n, k);
+  w.plain.randomize(random);
+  w.pack();
+  Tensor x(dtype(), {rows, k}), sum(LLMIR_F32, {rows, n});
+  x.randomize(random);
+  Tensor out(LLMIR_F32, {rows, n});
+  out.randomize(random, 1000);
+  Tensor before = out;
+  Context context(2, level());
+  linear(context, x.view(), w, sum.view());
+  linear(context, x.view(), w, out.view(), true);
+  for (int64_t i = 0; i < out.count(); ++i)
+    ASSERT_EQ(out.at(i), before.at(i) + sum.at(i));
+}
+
+TEST_P(LinearTest, RoundsToNearestEvenAndKeepsNaN) {
+  if (dtype() == LLMIR_F32)
+    GTEST_SKIP() << "a product in f32 has no output in bf16";
+  Weight w(dtype(), 40, 2);
+  for (int64_t i = 0; i < 80; ++i)
+    w.plain.set(i, 1);
+  w.pack();
+  Context context(1, level());
+  auto product = [&](float a, float b) {
+    Tensor x(dtype(), {1, 2}), out(LLMIR_BF16, {1, 40});
+    x.set(0, a);
+    x.set(1, b);
+    linear(context, x.view(), w, out.view());
+    EXPECT_EQ(out.data<uint16_t>()[0], out.data<uint16_t>()[39]);
+    return out.at(39);
+  };
+  EXPECT_EQ(product(1, 0x1p-8f), 1.0f);
+  EXPECT_EQ(product(1 + 0x1p-7f, 0x1p-8f), 1 + 0x1p-6f);
+  EXPECT_EQ(product(1, 0x1.02p-8f), 1 + 0x1p-7f);
+  EXPECT_TRUE(std::isnan(product(NAN, 1)));
+  EXPECT_TRUE(std::isnan(product(INFINITY, -INFINITY)));
+  EXPECT_EQ(product(INFINITY, 1), INFINITY);
+}
+
+TEST(LinearLevels, VectorLevelsAgreeBitForBit) {
+  // vdpbf16ps is two fused multiply-adds, the odd k first; the levels below do
+  // just that. Products of bf16 are exact, so even unfused ones agree.
+  std::mt19937_64 random(5);
+  constexpr int64_t rows = 20, n = 64, k = 777;
+  Weight w(LLMIR_BF16, n, k);
+  w.plain.randomize(random);
+  w.pack();
+  Tensor x(LLMIR_BF16, {rows, k});
+  x.randomize(random);
+  std::vector<char> first;
+  for (CpuLevel level : testedLevels()) {
+    if (level == CpuLevel::Amx)
+      continue;
+    Context context(1, level);
+    Tensor out(LLMIR_F32, {rows, n});
+    linear(context, x.view(), w, out.view());
+    if (first.empty())
+      first = out.bytes;
+    EXPECT_EQ(out.bytes, first) << cpuLevelName(level);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Levels, LinearTest,
+    ::testing::Combine(::testing::ValuesIn(testedLevels()),
+                       ::testing::Values(LLMIR_F32, LLMIR_BF16)),
+    [](const auto &info) {
+      return levelLabel(std::get<0>(info.param)) + "_" +
+             std::string(dtypeName(std::get<1>(info.param)));
+    });

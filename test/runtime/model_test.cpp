@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The loader over artifacts that are right or broken in one way each, and the
+// engine over a compiled model that echoes what it was told.
+#include "llmir/runtime/checksum.h"
+#include "llmir/runtime/cpu_features.h"
+#include "llmir/runtime/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+
+using namespace llmir::runtime;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string readFile(const fs::path &path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::stringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+void writeFile(const fs::path &path, const std::string &text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+std::string replaced(std::string text, const std::string &from,
+                     const std::string &to) {
+  size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+class ModelTest : public ::testing::Test {
+protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "llmir-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory = name;
+    writeFile(directory / "weights.bin", "*weights");
+    writeFile(directory / "model.mlir", "module {}\n");
+    useCode("right");
+  }
+  void TearDown() override { fs::remove_all(directory); }
+
+  void useCode(const std::string &kind) {
+    fs::copy_file(fs::path(LLMIR_TEST_MODELS) / ("tiny_model_" + kind + ".so"),
+                  directory / "model.so", fs::copy_options::overwrite_existing);
+    writeManifest();
+  }
+
+  void writeManifest() {
+    std::string files;
+    for (const char *name : {"model.so", "weights.bin", "model.mlir"}) {
+      std::string text = readFile(directory / name);
+      files += (files.empty() ? "" : ", ") + ("\"" + std::string(name)) +
+               "\": {\"bytes\": " + std::to_string(text.size()) +
+               ", \"xxh3\": \"" + xxh3(text.data(), text.size()) + "\"}";
+    }
+    writeFile(directory / "manifest.json",
+              R"({"format": "llmir-artifact", "format_version": 1,
+ "abi_version": 1, "llmir_version": "0.1.0",
+ "target": {"arch": ")" + std::string(hostArch()) +
+                  R"(", "cpu": "test", "features": []},
+ "model": {"architecture": "llama", "vocab_size": 16, "hidden_size": 8,
+  "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 4,
+  "dtype": "f32", "max_model_len": 20, "bos_token_id": 0,
+  "eos_token_ids": [0]},
+ "cache": {"dtype": "f32", "layers": 2, "kv_heads": 1, "head_dim": 4,
+  "block_size": 4, "max_seq_len": 20},
+ "step": {"max_batch_tokens": 12, "arena_bytes": 4096},
+ "files": {)" + files + "}}");
+  }
+
+  void changeManifest(const std::string &from, const std::string &to) {
+    fs::path path = directory / "manifest.json";
+    writeFile(path, replaced(readFile(path), from, to));
+  }
+
+  /// Loading fails with one sentence that has all of these in it.
+  void expectRefused(std::initializer_list<std::string> words,
+                     bool verify = false) {
+    try {
+      Model model(directory.string(), verify);
+      ADD_FAILURE() << "loaded, but expected: " << *words.begin();
+    } catch (const std::runtime_error &error) {
+      for (const std::string &word : words)
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos)
+            << "'" << word << "' is not in: " << error.what();
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+    }
+  }
+
+  std::shared_ptr<const Model> load() {
+    return std::make_shared<Model>(directory.string(), true);
+  }
+
+  fs::path directory;
+};
+
+using EngineTest = ModelTest;
+
+std::vector<float> row(const std::vector<float> &logits, size_t i) {
+  return {logits.begin() + i * 16, logits.begin() + i * 16 + 16};
+}
+
+} // namespace
+
+TEST_F(ModelTest, Loads) {
+  std::shared_ptr<const Model> model = load();
+  const Manifest &m = model->manifest();
+  EXPECT_EQ(m.vocabSize, 16);
+  EXPECT_EQ(m.cacheBlockSize, 4);
+  EXPECT_EQ(m.maxBatchTokens, 12);
+  EXPECT_EQ(m.dtype, LLMIR_F32);
+  EXPECT_EQ(m.files.size(), 3u);
+  EXPECT_EQ(m.text, readFile(directory / "manifest.json"));
+  EXPECT_EQ(static_cast<const char *>(model->weights())[0], '*');
+  EXPECT_NE(model->step(), nullptr);
+}
+
+TEST_F(ModelTest, RefusesWhatIsNotAnArtifact) {
+  EXPECT_THROW(Model("/nonexistent"), std::runtime_error);
+  EXPECT_THROW(Model((directory / "model.so").string()), std::runtime_error);
+  fs::remove(directory / "manifest.json");
+  expectRefused({"manifest.json"});
+}
+
+TEST_F(ModelTest, RefusesOtherVersions) {
+  changeManifest("\"format_version\": 1", "\"format_version\": 7");
+  expectRefused({"manifest.json", "7", "1"});
+  writeManifest();
+  changeManifest("\"abi_version\": 1", "\"abi_version\": 9");
+  expectRefused({"ABI", "9", "1"});
+  useCode("other_version");
+  expectRefused({"model.so", "ABI", "2", "1"});
+}
+
+TEST_F(ModelTest, RefusesOtherMachines) {
+  changeManifest("\"features\": []", "\"features\": [\"quantum-fma\"]");
+  expectRefused({"quantum-fma", "lacks"});
+  writeManifest();
+  changeManifest(std::string(hostArch()), "vax");
+  expectRefused({"vax", std::string(hostArch())});
+}
+
+TEST_F(ModelTest, RefusesBrokenManifests) {
+  struct Case {
+    const char *from, *to, *word;
+  };
+  for (Case c : {
+           Case{"{\"format\"", "\"format\"", "JSON"},
+           Case{"llmir-artifact", "zip", "format"},
+           Case{"\"vocab_size\": 16", "\"vocab_size\": 0", "vocab_size"},
+           Case{"\"vocab_size\": 16", "\"vocab_size\": -4", "vocab_size"},
+           Case{"\"vocab_size\": 16", "\"vocab_size\": 1e3", "vocab_size"},
+           Case{"\"vocab_size\": 16", "\"vocab_size\": \"16\"", "vocab_size"},
+           Case{"\"vocab_size\": 16", "\"vocab_size\": 18446744073709551615",
+                "vocab_size"},
+           Case{"\"vocab_size\": 16, ", "", "vocab_size"},
+           Case{"\"block_size\": 4", "\"block_size\": 6", "block_size"},
+           Case{"\"max_seq_len\": 20", "\"max_seq_len\": 10", "max_seq_len"},
+           Case{"\"num_heads\": 2", "\"num_heads\": 0", "num_heads"},
+           Case{"\"num_kv_heads\": 1", "\"num_kv_heads\": 4", "num_kv_heads"},
+           Case{"\"dtype\": \"f32\"", "\"dtype\": \"f8\"", "dtype"},
+           Case{"\"arena_bytes\": 4096", "\"arena_bytes\": 1.5", "arena_bytes"},
+           Case{"\"features\": []", "\"features\": [3]", "features"},
+           Case{"\"step\": {", "\"step\": 3, \"stop\": {", "step"},
+           Case{"\"model.mlir\"", "\"../model.mlir\"", "file name"},
+           Case{"\"weights.bin\"", "\"weights\"", "weights"},
+           Case{"\"xxh3\": \"", "\"xxh3\": \"X", "xxh3"},
+       }) {
+    writeManifest();
+    SCOPED_TRACE(std::string(c.from) + " -> " + c.to);
+    changeManifest(c.from, c.to);
+    expectRefused({"manifest.json", c.word});
+  }
+  writeFile(directory / "manifest.json", "[]");
+  expectRefused({"manifest.json"});
+}
+
+TEST_F(ModelTest, RefusesEveryTruncatedManifest) {
+  std::string text = readFile(directory / "manifest.json");
+  for (size_t length = 0; length < text.size(); length += 7)
+    EXPECT_THROW(parseManifest(text.substr(0, length), "manifest.json"),
+                 std::runtime_error);
+}
+
+TEST_F(ModelTest, RefusesDamagedFiles) {
+  writeFile(directory / "weights.bin", "*weight");
+  expectRefused({"weights.bin", "7", "8"});
+  writeFile(directory / "weights.bin", "-weights");
+  EXPECT_NO_THROW(Model(directory.string()));
+  expectRefused({"weights.bin", "checksum"}, true);
+  fs::remove(directory / "weights.bin");
+  expectRefused({"weights.bin"});
+
+  writeFile(directory / "weights.bin", "*weights");
+  writeFile(directory / "model.mlir", "module {!\n");
+  expectRefused({"model.mlir", "checksum"});
+  writeFile(directory / "model.mlir", "module {}\n");
+  writeFile(directory / "model.so", "not a shared object");
+  writeManifest();
+  expectRefused({"model.so"});
+  useCode("without_step");
+  expectRefused({"model.so", "llmir_step"});
+}
+
+TEST_F(EngineTest, DescribesTheBatch) {
+  Engine engine(load(), 2, 10);
+  EXPECT_EQ(engine.threads(), 2u);
+  auto a = engine.newSequence(), b = engine.newSequence();
+  std::vector<int32_t> first = {3, 4, 5, 6, 7}, one = {9};
+  std::vector<float> logits =
+      engine.step({{a.get(), first.data(), 5, false}});
+  ASSERT_EQ(logits.size(), 16u);
+  EXPECT_EQ(row(logits, 0)[0], 7); // token
+  EXPECT_EQ(row(logits, 0)[1], 4); // position
+  EXPECT_EQ(row(logits, 0)[4], 5); // context
+  EXPECT_EQ(row(logits, 0)[6], '*');
+  EXPECT_EQ(a->length(), 5);
+  EXPECT_EQ(a->blockTable().size(), 2u);
+  EXPECT_EQ(engine.numFreeBlocks(), 8);
+
+  logits = engine.step({{b.get(), first.data(), 3, true},
+                        {a.get(), one.data(), 1, false}});
+  ASSERT_EQ(logits.size(), 4 * 16u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(row(logits, i)[0], 3 + i);
+    EXPECT_EQ(row(logits, i)[1], i);
+    EXPECT_EQ(row(logits, i)[2], b->blockTable()[0] * 4 + i);
+    EXPECT_EQ(row(logits, i)[3], 0);
+    EXPECT_EQ(row(logits, i)[4], 3);
+    EXPECT_EQ(row(logits, i)[5], b->blockTable()[0]);
+    EXPECT_EQ(row(logits, i)[11], 4 + i);
+  }
+  EXPECT_EQ(row(logits, 3)[0], 9);
+  EXPECT_EQ(row(logits, 3)[1], 5);
+  EXPECT_EQ(row(logits, 3)[2], a->blockTable()[1] * 4 + 1);
+  EXPECT_EQ(row(logits, 3)[3], 1);
+  EXPECT_EQ(row(logits, 3)[4], 6);
+  EXPECT_EQ(row(logits, 3)[7], 4); // tokens
+  EXPECT_EQ(row(logits, 3)[8], 2); // sequences
+  EXPECT_EQ(row(logits, 3)[9], 4); // rows of logits
+  EXPECT_EQ(row(logits, 3)[10], 0);
+}
+
+TEST_F(EngineTest, RefusesBadBatchesWithoutChangingAnything) {
+  Engine engine(load(), 1, 6), other(load(), 1, 6);
+  auto a = engine.newSequence(), b = engine.newSequence();
+  auto foreign = other.newSequence();
+  std::vector<int32_t> ids(30, 1), bad = {1, 16}, negative = {-1};
+  engine.step({{a.get(), ids.data(), 6, false}});
+  auto refused = [&](std::vector<StepItem> items) {
+    std::vector<int32_t> blocks = a->blockTable();
+    EXPECT_THROW(engine.step(items), std::invalid_argument);
+    EXPECT_EQ(a->length(), 6);
+    EXPECT_EQ(a->blockTable(), blocks);
+    EXPECT_EQ(b->length(), 0);
+    EXPECT_EQ(engine.numFreeBlocks(), 4);
+  };
+  refused({});
+  refused({{nullptr, ids.data(), 1, false}});
+  refused({{a.get(), ids.data(), 0, false}});
+  refused({{a.get(), nullptr, 1, false}});
+  refused({{a.get(), ids.data(), 1, false}, {b.get(), bad.data(), 2, false}});
+  refused({{a.get(), ids.data(), 1, false}, {b.get(), negative.data(), 1, false}});
+  refused({{a.get(), ids.data(), 1, false}, {a.get(), ids.data(), 1, false}});
+  refused({{foreign.get(), ids.data(), 1, false}});
+  refused({{a.get(), ids.data(), 7, false}, {b.get(), ids.data(), 6, false}});
+  refused({{a.get(), ids.data(), 30, false}});
+  auto closed = engine.newSequence();
+  closed->close();
+  refused({{closed.get(), ids.data(), 1, false}});
+  // After a refusal the same sequences can run.
+  EXPECT_NO_THROW(engine.step(
+      {{a.get(), ids.data(), 1, false}, {b.get(), ids.data(), 1, false}}));
+}
+
+TEST_F(EngineTest, LengthAndBlocksRunOut) {
+  Engine engine(load(), 1, 6);
+  auto a = engine.newSequence(), b = engine.newSequence();
+  std::vector<int32_t> ids(20, 1);
+  engine.step({{a.get(), ids.data(), 12, false}});
+  engine.step({{a.get(), ids.data(), 8, false}});
+  EXPECT_EQ(a->length(), 20);
+  EXPECT_THROW(engine.step({{a.get(), ids.data(), 1, false}}),
+               std::invalid_argument);
+  EXPECT_EQ(engine.numFreeBlocks(), 1);
+  EXPECT_THROW(engine.step({{b.get(), ids.data(), 5, false}}),
+               std::runtime_error);
+  EXPECT_EQ(b->length(), 0);
+  EXPECT_EQ(engine.numFreeBlocks(), 1);
+  engine.step({{b.get(), ids.data(), 4, false}});
+  EXPECT_EQ(engine.numFreeBlocks(), 0);
+
+  engine.truncate(*a, 9);
+  EXPECT_EQ(a->length(), 9);
+  EXPECT_EQ(engine.numFreeBlocks(), 2);
+  EXPECT_THROW(engine.truncate(*a, 10), std::invalid_argument);
+  EXPECT_THROW(engine.truncate(*a, -1), std::invalid_argument);
+  engine.truncate(*a, 0);
+  EXPECT_EQ(engine.numFreeBlocks(), 5);
+  b.reset();
+  a->close();
+  a->close();
+  EXPECT_TRUE(a->closed());
+  EXPECT_EQ(engine.numFreeBlocks(), 6);
+}
+
+TEST_F(EngineTest, SequencesMayOutliveTheEngine) {
+  auto engine = std::make_unique<Engine>(load(), 1, 0);
+  EXPECT_GE(engine->numBlocks(), 5);
+  EXPECT_LE(engine->numBlocks(), 40);
+  auto a = engine->newSequence();
+  int32_t id = 1;
+  engine->step({{a.get(), &id, 1, false}});
+  engine.reset();
+  EXPECT_EQ(a->length(), 1);
+  EXPECT_THROW(Engine(load(), 1, -1), std::invalid_argument);
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What the kernel tests share: tensors that compiled code would pass, random
+// numbers, bf16, and the dispatch levels of this machine.
+#ifndef LLMIR_TEST_RUNTIME_TEST_SUPPORT_H
+#define LLMIR_TEST_RUNTIME_TEST_SUPPORT_H
+
+#include "llmir/runtime/context.h"
+#include "llmir/runtime/packing.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <random>
+#include <vector>
+
+namespace llmir::runtime::test {
+
+inline float fromBF16(uint16_t value) {
+  uint32_t bits = uint32_t(value) << 16;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+
+inline uint16_t toBF16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return uint16_t(bits >> 16 | 0x40u);
+  return uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+/// A dense tensor of f32, bf16 or i32.
+class Tensor {
+public:
+  Tensor(llmir_dtype dtype, std::initializer_list<int64_t> sizes)
+      : dtype(dtype), sizes(sizes) {
+    int64_t count = 1;
+    for (int64_t size : sizes)
+      count *= size;
+    // The fill is what is read where nothing was written.
+    bytes.assign(count * dtypeBytes(dtype), 0x7b);
+  }
+
+  int64_t count() const { return bytes.size() / dtypeBytes(dtype); }
+  template <typename T> T *data() { return reinterpret_cast<T *>(bytes.data()); }
+  template <typename T> const T *data() const {
+    return reinterpret_cast<const T *>(bytes.data());
+  }
+  float at(int64_t i) const {
+    return dtype == LLMIR_BF16 ? fromBF16(data<uint16_t>()[i])
+                               : data<float>()[i];
+  }
+  void set(int64_t i, float value) {
+    if (dtype == LLMIR_BF16)
+      data<uint16_t>()[i] = toBF16(value);
+    else
+      data<float>()[i] = value;
+  }
+  template <typename Engine> Tensor &randomize(Engine &engine, float scale = 1) {
+    std::normal_distribution<float> normal(0, scale);
+    for (int64_t i = 0; i < count(); ++i)
+      set(i, normal(engine));
+    return *this;
+  }
+
+  /// Rows [begin, end) of the first dimension.
+  llmir_tensor view(int64_t begin = 0, int64_t end = -1) {
+    llmir_tensor result{};
+    result.dtype = dtype;
+    result.rank = int32_t(sizes.size());
+    int64_t stride = 1;
+    for (size_t i = sizes.size(); i-- > 0;) {
+      result.sizes[i] = sizes[i];
+      result.strides[i] = stride;
+      stride *= sizes[i];
+    }
+    if (end >= 0)
+      result.sizes[0] = end - begin;
+    result.data =
+        bytes.data() + begin * result.strides[0] * dtypeBytes(dtype);
+    return result;
+  }
+
+  llmir_dtype dtype;
+  std::vector<int64_t> sizes;
+  std::vector<char> bytes;
+};
+
+inline std::vector<CpuLevel> testedLevels() {
+  std::vector<CpuLevel> levels;
+  for (CpuLevel level : {CpuLevel::Portable, CpuLevel::Avx2, CpuLevel::Avx512,
+                         CpuLevel::Avx512Bf16, CpuLevel::Amx})
+    if (supportsCpuLevel(level))
+      levels.push_back(level);
+  return levels;
+}
+
+inline std::string levelLabel(CpuLevel level) {
+  return std::string(cpuLevelName(level));
+}
+
+} // namespace llmir::runtime::test
+
+#endif // LLMIR_TEST_RUNTIME_TEST_SUPPORT_H
