@@ -678,13 +678,14 @@ void CallKernelOp::getEffects(
     SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
         &effects) {
   for (Value input : getInputs()) {
-    if (isa<MemRefType>(input.getType()))
-      effects.emplace_back(MemoryEffects::Read::get(), input);
-    // The kernel decides whether it only reads a cache.
-    if (isa<PagedKVCacheType>(input.getType())) {
-      effects.emplace_back(MemoryEffects::Read::get(), input);
+    Type type = input.getType();
+    if (isa<RankedTensorType>(type) || type.isIntOrIndexOrFloat())
+      continue;
+    effects.emplace_back(MemoryEffects::Read::get(), input);
+    // Whether a kernel changes a cache, or what a pointer leads to, is its own
+    // business.
+    if (!isa<MemRefType>(type))
       effects.emplace_back(MemoryEffects::Write::get(), input);
-    }
   }
   for (Value output : getOutputs()) {
     if (!isa<MemRefType>(output.getType()))
