@@ -17,7 +17,7 @@ from llmir.compile import compile_model
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "examples" / "stdlib-llama"
 OUTPUT = ROOT / "build" / "demo" / "stdlib-llama.llmir"
-PROMPT = 'def read_file(path):\n    """'
+PROMPT = '    def close(self):\n        """Close the connection'
 TOKENS = 120
 
 

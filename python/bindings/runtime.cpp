@@ -60,8 +60,8 @@ struct PySequence {
 };
 
 using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
-using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig,
-                          nb::device::cpu>;
+using Bytes =
+    nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableBytes =
     nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using LogitRow =
@@ -69,9 +69,8 @@ using LogitRow =
 
 Logits makeLogits(int64_t rows, int64_t vocab) {
   float *data = new float[size_t(rows) * vocab];
-  nb::capsule owner(data, [](void *p) noexcept {
-    delete[] static_cast<float *>(p);
-  });
+  nb::capsule owner(data,
+                    [](void *p) noexcept { delete[] static_cast<float *>(p); });
   return Logits(data, {size_t(rows), size_t(vocab)}, owner);
 }
 
@@ -187,8 +186,9 @@ NB_MODULE(_runtime, m) {
           "length",
           [](const PySequence &self) { return self.sequence->length(); },
           "How many tokens the cache holds.")
-      .def("close", &PySequence::close,
-           "Gives the blocks of the cache back. The sequence cannot run again.");
+      .def(
+          "close", &PySequence::close,
+          "Gives the blocks of the cache back. The sequence cannot run again.");
 
   nb::class_<PyEngine>(m, "Engine", "Runs a model over sequences.")
       .def(nb::init<std::shared_ptr<Model>, int, int64_t>(), "model"_a,
@@ -227,7 +227,8 @@ NB_MODULE(_runtime, m) {
           },
           "temperature"_a = 0.0, "top_k"_a = 0, "top_p"_a = 1.0,
           "min_p"_a = 0.0, "seed"_a = 0,
-          "Temperature 0 is greedy. The filters apply in the order temperature, "
+          "Temperature 0 is greedy. The filters apply in the order "
+          "temperature, "
           "top_k, top_p, min_p.")
       .def(
           "sample",
@@ -237,8 +238,7 @@ NB_MODULE(_runtime, m) {
           "logits"_a, "The token chosen from float32 logits [vocab_size].");
 
   m.def("pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
-        "dst_dtype"_a, "panel_begin"_a = 0, "panel_end"_a = -1,
-        "threads"_a = 1,
+        "dst_dtype"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
         "Packs a weight [n, k], given as bytes, into panels of 32 output "
         "columns. A range of panels writes only these, so that a large weight "
         "can be packed in pieces.");
@@ -256,8 +256,7 @@ NB_MODULE(_runtime, m) {
       "dtype"_a, "n"_a, "k"_a, "The size of a packed weight [n, k].");
 
   m.def(
-      "cpu_level",
-      [] { return std::string(cpuLevelName(selectCpuLevel())); },
+      "cpu_level", [] { return std::string(cpuLevelName(selectCpuLevel())); },
       "The level of kernels that engines use: the CPU's, or what "
       "LLMIR_CPU_LEVEL asks for.");
   m.def("cpu_features", &hostFeatures,
@@ -270,8 +269,7 @@ NB_MODULE(_runtime, m) {
       },
       "path"_a, "The XXH3 checksum of a file, 16 hexadecimal digits.");
   m.def(
-      "xxh3",
-      [](nb::bytes data) { return xxh3(data.data(), data.size()); },
+      "xxh3", [](nb::bytes data) { return xxh3(data.data(), data.size()); },
       "data"_a, "The XXH3 checksum of bytes.");
   m.def(
       "xxh3",

@@ -92,10 +92,13 @@ def compile_model(
                 # It is verified now; MLIR would drop the names of its values.
                 destination.write_text(text, encoding="utf-8")
 
-        if output is None:
+        if output is None or (_is_device(output)):
             run(Path(scratch) / "output")
-            shown = (Path(scratch) / "output").read_text(encoding="utf-8")
-            sys.stdout.write(shown)
+            result = (Path(scratch) / "output").read_text(encoding="utf-8")
+            if output is None:
+                sys.stdout.write(result)
+            else:
+                output.write_text(result, encoding="utf-8")
         elif is_artifact:
             assert checkpoint is not None
             with artifact.replacing(output) as directory:
@@ -107,9 +110,16 @@ def compile_model(
                 file=sys.stderr,
             )
         else:
-            with artifact.sibling(output) as directory:
+            # Through links: what /dev/stdout points to may be a file.
+            target = output.resolve()
+            with artifact.sibling(target) as directory:
                 run(directory / "output")
-                (directory / "output").replace(output)
+                (directory / "output").replace(target)
+
+
+def _is_device(output: Path) -> bool:
+    # Or a pipe: something that is written to and not replaced.
+    return output.exists() and not output.is_file() and not output.is_dir()
 
 
 def _read_program(path: Path) -> str:

@@ -16,7 +16,7 @@ from llmir.errors import LLMIRError
 
 _V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
 _V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
-_V4 = ("avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+_V4 = ("avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "evex512")
 
 X86_LEVELS = {
     "x86-64": (),
@@ -28,7 +28,7 @@ X86_LEVELS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU to tune for, as LLVM names it, and the features that code for it may use."""
+    """A CPU to tune for, as LLVM names it, and the features that code may use."""
 
     arch: str
     cpu: str

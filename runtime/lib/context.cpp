@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -57,6 +59,10 @@ struct AttentionWork {
 };
 
 const kernels::Table &kernelsOf(CpuLevel level) {
+  // Asking is also what makes the operating system provide the registers.
+  if (!supportsCpuLevel(level))
+    throw std::invalid_argument("this CPU lacks the level '" +
+                                std::string(cpuLevelName(level)) + "'");
 #if defined(__x86_64__)
   switch (level) {
   case CpuLevel::Amx:
@@ -178,16 +184,15 @@ void linear(llmir_context *context, const llmir_tensor *x,
   context->reserveThreads(blockTiles * kernel.tileRows * blockPanels *
                           panelColumns);
   int64_t rowBlocks = countOf(args.tiles, blockTiles);
-  pool.forRanges(
-      items(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          int64_t tile = i % rowBlocks * blockTiles;
-          int64_t panel = i / rowBlocks * blockPanels;
-          kernel.run(args, tile, std::min(tile + blockTiles, args.tiles), panel,
-                     std::min(panel + blockPanels, panels),
-                     context->scratch(thread));
-        }
-      });
+  pool.forRanges(items(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t tile = i % rowBlocks * blockTiles;
+      int64_t panel = i / rowBlocks * blockPanels;
+      kernel.run(args, tile, std::min(tile + blockTiles, args.tiles), panel,
+                 std::min(panel + blockPanels, panels),
+                 context->scratch(thread));
+    }
+  });
 }
 
 /// Writes one token's keys and values; elements of the cache's type are `E`.
@@ -199,8 +204,8 @@ void appendToken(const llmir_kv_cache &cache, char *layer, const char *keys,
   int64_t inside = slot % size, tile = std::min<int64_t>(size, 16);
   char *block = layer + slot / size * cache.blockBytes;
   for (int64_t head = 0; head < cache.kvHeads; ++head) {
-    E *keyTile = reinterpret_cast<E *>(block) + inside / tile * tile * d +
-                 inside % tile;
+    E *keyTile =
+        reinterpret_cast<E *>(block) + inside / tile * tile * d + inside % tile;
     E *valueRow = reinterpret_cast<E *>(block + cache.valuesOffset) +
                   inside * cache.headDimPadded;
     convert(keys + head * keyHeadBytes,
@@ -257,8 +262,8 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
     }
   };
   int64_t perToken = 2 * cache->kvHeads * d;
-  int64_t grain = std::max(context->pool.evenGrain(tokens),
-                           serialWork / 4 / perToken + 1);
+  int64_t grain =
+      std::max(context->pool.evenGrain(tokens), serialWork / 4 / perToken + 1);
   context->pool.forRanges(tokens, grain, append);
 }
 
@@ -321,8 +326,8 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
     AttentionItem item{};
     item.blockTable = static_cast<const int32_t *>(blockTable->data) +
                       s * blockTable->strides[0];
-    planSequence(work, item, starts[s], starts[s + 1], lens[s],
-                 args.groupHeads, cache->kvHeads);
+    planSequence(work, item, starts[s], starts[s + 1], lens[s], args.groupHeads,
+                 cache->kvHeads);
   }
 
   // Items that would keep one thread busy while the others are done go by
@@ -338,9 +343,9 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
       if (split(w)) {
         merges.push_back(w);
         partialFloats +=
-            w.partitions * kernel.partialFloats(cache->headDim,
-                                                w.item.vectorEnd -
-                                                    w.item.vectorBegin);
+            w.partitions *
+            kernel.partialFloats(cache->headDim,
+                                 w.item.vectorEnd - w.item.vectorBegin);
       }
     work.erase(std::remove_if(work.begin(), work.end(), split), work.end());
   }
@@ -366,13 +371,12 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
                    for (int64_t i = begin; i < end; ++i)
                      kernel.run(args, work[i].item, context->scratch(thread));
                  });
-  pool.forRanges(merges.size(), 1,
-                 [&](unsigned thread, int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i)
-                     kernel.merge(args, merges[i].item, merges[i].item.partial,
-                                  merges[i].partitions,
-                                  context->scratch(thread));
-                 });
+  pool.forRanges(
+      merges.size(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          kernel.merge(args, merges[i].item, merges[i].item.partial,
+                       merges[i].partitions, context->scratch(thread));
+      });
 }
 
 } // namespace
@@ -390,5 +394,7 @@ Context::Context(unsigned threads, CpuLevel level)
 Context::~Context() = default;
 
 ThreadPool &Context::pool() { return impl->pool; }
+
+unsigned Context::threads() const { return impl->pool.threads(); }
 
 CpuLevel Context::level() const { return impl->level; }

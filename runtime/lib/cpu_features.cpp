@@ -116,6 +116,7 @@ const Feature features[] = {
     {"avxneconvert", 7, 1, D, 5, Avx},
     {"amx-complex", 7, 1, D, 8, Amx},
     {"avxvnniint16", 7, 1, D, 10, Avx},
+    {"avx10.1-256", 7, 1, D, 19, Avx512},
     {"prefetchi", 7, 1, D, 14, None},
     {"usermsr", 7, 1, D, 15, None},
     {"xsaveopt", 0xd, 1, A, 0, Avx},
@@ -123,6 +124,7 @@ const Feature features[] = {
     {"xsaves", 0xd, 1, A, 3, Avx},
     {"ptwrite", 0x14, 0, B, 4, None},
     {"widekl", 0x19, 0, B, 2, None},
+    {"avx10.1-512", 0x24, 0, B, 18, Avx512},
     {"sahf", 0x80000001, 0, C, 0, None},
     {"lzcnt", 0x80000001, 0, C, 5, None},
     {"sse4a", 0x80000001, 0, C, 6, None},
@@ -248,10 +250,10 @@ CpuLevel selectCpuLevel() {
     if (info.name != forced)
       continue;
     if (info.level > best)
-      throw std::runtime_error(
-          "LLMIR_CPU_LEVEL asks for the level '" + std::string(forced) +
-          "', but the highest that this CPU has is '" +
-          std::string(cpuLevelName(best)) + "'");
+      throw std::runtime_error("LLMIR_CPU_LEVEL asks for the level '" +
+                               std::string(forced) +
+                               "', but the highest that this CPU has is '" +
+                               std::string(cpuLevelName(best)) + "'");
     return info.level;
   }
   throw std::runtime_error("LLMIR_CPU_LEVEL is '" + std::string(forced) +

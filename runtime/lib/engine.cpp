@@ -103,9 +103,7 @@ Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
 
 Engine::~Engine() = default;
 
-unsigned Engine::threads() const {
-  return const_cast<Context &>(context).pool().threads();
-}
+unsigned Engine::threads() const { return context.threads(); }
 
 std::unique_ptr<Sequence> Engine::newSequence() {
   return std::unique_ptr<Sequence>(new Sequence(allocator, tableWidth));
@@ -169,10 +167,10 @@ void Engine::validate(const StepItem *items, size_t count) {
     blocks += blocksNeeded(sequence, item.numTokens);
   }
   if (blocks > numFreeBlocks())
-    throw std::runtime_error(
-        "the step needs " + std::to_string(blocks) +
-        " more blocks of the KV cache, and " + std::to_string(numFreeBlocks()) +
-        " of " + std::to_string(numBlocks()) + " are free");
+    throw std::runtime_error("the step needs " + std::to_string(blocks) +
+                             " more blocks of the KV cache, and " +
+                             std::to_string(numFreeBlocks()) + " of " +
+                             std::to_string(numBlocks()) + " are free");
 }
 
 void Engine::step(const StepItem *items, size_t count, float *logits) {
@@ -200,9 +198,9 @@ void Engine::step(const StepItem *items, size_t count, float *logits) {
         logitRows.push_back(int32_t(tokenIds.size()));
       tokenIds.push_back(items[i].tokenIds[t]);
       positions.push_back(int32_t(position));
-      slots.push_back(int32_t(sequence.blocks[position / blockSize] *
-                                  blockSize +
-                              position % blockSize));
+      slots.push_back(
+          int32_t(sequence.blocks[position / blockSize] * blockSize +
+                  position % blockSize));
     }
     sequence.cachedTokens += tokens;
     contextLens.push_back(int32_t(sequence.cachedTokens));
@@ -242,10 +240,9 @@ void Engine::truncate(Sequence &sequence, int64_t length) {
     throw std::invalid_argument(
         "a sequence that is closed or of another engine cannot be truncated");
   if (length < 0 || length > sequence.cachedTokens)
-    throw std::invalid_argument("a sequence of " +
-                                std::to_string(sequence.cachedTokens) +
-                                " tokens cannot be truncated to " +
-                                std::to_string(length));
+    throw std::invalid_argument(
+        "a sequence of " + std::to_string(sequence.cachedTokens) +
+        " tokens cannot be truncated to " + std::to_string(length));
   sequence.shrink(blocksFor(length, cache->config().blockSize));
   sequence.cachedTokens = length;
 }

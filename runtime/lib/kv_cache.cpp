@@ -102,8 +102,7 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
       toLine(cache.headDimPadded * config.blockSize * cache.elementBytes);
   cache.blockBytes = config.kvHeads * cache.headBytes;
   // Slots are numbered in 32 bits.
-  if (config.numBlocks >
-      std::numeric_limits<int32_t>::max() / config.blockSize)
+  if (config.numBlocks > std::numeric_limits<int32_t>::max() / config.blockSize)
     throw std::invalid_argument("a KV cache of " +
                                 std::to_string(config.numBlocks) +
                                 " blocks has too many positions");

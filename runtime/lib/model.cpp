@@ -174,11 +174,10 @@ void checkSize(const std::string &path, int64_t expected) {
   if (!S_ISREG(info.st_mode))
     throw std::runtime_error("'" + path + "' is not a file");
   if (info.st_size != expected)
-    throw std::runtime_error("'" + path + "' has " +
-                             std::to_string(info.st_size) +
-                             " bytes, and the manifest says " +
-                             std::to_string(expected) +
-                             "; the artifact is incomplete or damaged");
+    throw std::runtime_error(
+        "'" + path + "' has " + std::to_string(info.st_size) +
+        " bytes, and the manifest says " + std::to_string(expected) +
+        "; the artifact is incomplete or damaged");
 }
 
 void checkSum(const std::string &path, const std::string &found,
@@ -315,9 +314,9 @@ void Model::mapWeights(const std::string &path, bool verify) {
     // The size of the open file: a mapping beyond the end is a bus error.
     struct stat info;
     bool whole = fstat(file, &info) == 0 && info.st_size == weightBytes;
-    void *data = whole ? mmap(nullptr, weightBytes, PROT_READ, MAP_SHARED, file,
-                              0)
-                       : MAP_FAILED;
+    void *data =
+        whole ? mmap(nullptr, weightBytes, PROT_READ, MAP_SHARED, file, 0)
+              : MAP_FAILED;
     std::string error = whole ? systemError() : "its size has changed";
     ::close(file);
     if (data == MAP_FAILED)
@@ -338,21 +337,22 @@ void Model::openCode(const std::string &path) {
     throw std::runtime_error("cannot load '" + path +
                              "': " + (error ? error : "unknown error"));
   }
-  auto *version = static_cast<const int32_t *>(
-      dlsym(library, LLMIR_ABI_VERSION_SYMBOL));
+  auto *version =
+      static_cast<const int32_t *>(dlsym(library, LLMIR_ABI_VERSION_SYMBOL));
   if (!version)
-    throw std::runtime_error("'" + path + "' is not a compiled model: it has "
+    throw std::runtime_error("'" + path +
+                             "' is not a compiled model: it has "
                              "no symbol " LLMIR_ABI_VERSION_SYMBOL);
   if (*version != LLMIR_ABI_VERSION)
-    throw std::runtime_error("'" + path + "' was compiled for ABI version " +
-                             std::to_string(*version) +
-                             ", and this runtime has " +
-                             std::to_string(LLMIR_ABI_VERSION) +
-                             "; compile the model again");
+    throw std::runtime_error(
+        "'" + path + "' was compiled for ABI version " +
+        std::to_string(*version) + ", and this runtime has " +
+        std::to_string(LLMIR_ABI_VERSION) + "; compile the model again");
   stepFunction =
       reinterpret_cast<llmir_step_fn>(dlsym(library, LLMIR_STEP_SYMBOL));
   if (!stepFunction)
-    throw std::runtime_error("'" + path + "' is not a compiled model: it has "
+    throw std::runtime_error("'" + path +
+                             "' is not a compiled model: it has "
                              "no symbol " LLMIR_STEP_SYMBOL);
 }
 

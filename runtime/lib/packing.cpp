@@ -115,10 +115,10 @@ void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
 
 void checkWeight(llmir_dtype dtype, int64_t n, int64_t k) {
   if (dtype != LLMIR_F32 && dtype != LLMIR_BF16)
-    throw std::invalid_argument(
-        "weights are packed as f32 or bf16, not as " +
-        (dtype == LLMIR_I32 ? std::string("i32")
-                            : "dtype " + std::to_string(int(dtype))));
+    throw std::invalid_argument("weights are packed as f32 or bf16, not as " +
+                                (dtype == LLMIR_I32
+                                     ? std::string("i32")
+                                     : "dtype " + std::to_string(int(dtype))));
   constexpr int64_t most = int64_t(1) << 40;
   if (n < 1 || k < 1 || n > most || k > most ||
       n > std::numeric_limits<int64_t>::max() / 64 / (k + 64))

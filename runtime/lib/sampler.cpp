@@ -104,8 +104,10 @@ int32_t Sampler::sample(const float *logits, size_t vocabSize) {
                      candidates.end());
 
   // In the order of ids, so that the draw does not depend on the sorting.
-  std::sort(candidates.begin(), candidates.end(),
-            [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
+  if (topK > 0 || config.topP < 1)
+    std::sort(
+        candidates.begin(), candidates.end(),
+        [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
   weights.clear();
   double total = 0;
   for (const Candidate &c : candidates) {

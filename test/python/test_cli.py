@@ -76,6 +76,15 @@ def test_text_stages_go_to_stdout(
     assert result.stderr == ""
 
 
+def test_a_device_is_written_to(run_program: RunProgram, make_model: MakeModel) -> None:
+    model = make_model("gqa", "float32")
+    arguments = ("-m", "llmir.compile", model, "--emit=llm", "-o", "/dev/stdout")
+    result = run_program(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "llm.paged_attention" in result.stdout
+    assert Path("/dev/stdout").is_symlink()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

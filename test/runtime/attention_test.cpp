@@ -127,10 +127,9 @@ struct Problem {
       std::vector<double> scores(position + 1);
       for (int64_t p = 0; p <= position; ++p)
         for (int64_t i = 0; i < d; ++i)
-          scores[p] +=
-              double(scale()) *
-              queries[s].at((position * shape.heads + h) * d + i) *
-              stored(keys[s], (p * shape.kvHeads + h / group) * d + i);
+          scores[p] += double(scale()) *
+                       queries[s].at((position * shape.heads + h) * d + i) *
+                       stored(keys[s], (p * shape.kvHeads + h / group) * d + i);
       double most = *std::max_element(scores.begin(), scores.end()), sum = 0;
       for (double &score : scores)
         sum += score = std::exp(score - most);
@@ -155,12 +154,11 @@ struct Problem {
 
 class AttentionTest : public ::testing::TestWithParam<CpuLevel> {};
 
-const Shape shapes[] = {
-    {1, 1, 1, 1, LLMIR_F32},    {4, 4, 12, 16, LLMIR_F32},
-    {6, 2, 32, 8, LLMIR_BF16},  {8, 1, 64, 16, LLMIR_BF16},
-    {7, 1, 48, 32, LLMIR_F32},  {9, 3, 64, 16, LLMIR_BF16},
-    {4, 2, 128, 64, LLMIR_F32}, {2, 2, 20, 2, LLMIR_BF16},
-    {40, 1, 16, 128, LLMIR_F32}};
+const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},    {4, 4, 12, 16, LLMIR_F32},
+                        {6, 2, 32, 8, LLMIR_BF16},  {8, 1, 64, 16, LLMIR_BF16},
+                        {7, 1, 48, 32, LLMIR_F32},  {9, 3, 64, 16, LLMIR_BF16},
+                        {4, 2, 128, 64, LLMIR_F32}, {2, 2, 20, 2, LLMIR_BF16},
+                        {40, 1, 16, 128, LLMIR_F32}};
 
 } // namespace
 
@@ -180,9 +178,8 @@ TEST_P(AttentionTest, MatchesFloat64) {
       for (const Problem::Part &part : parts)
         for (int64_t p = part.begin; p < part.end; ++p)
           for (double expected : problem.oracle(part.sequence, p)) {
-            double allowed =
-                5e-6 + std::abs(expected) *
-                           (outType == LLMIR_BF16 ? 0x1p-8 : 4e-6);
+            double allowed = 5e-6 + std::abs(expected) *
+                                        (outType == LLMIR_BF16 ? 0x1p-8 : 4e-6);
             ASSERT_NEAR(out.at(at++), expected, allowed)
                 << "sequence " << part.sequence << " position " << p
                 << " head_dim " << shape.headDim;
@@ -216,16 +213,16 @@ TEST_P(AttentionTest, RowIsTheSameInAnyCompany) {
           Tensor rows = problem.attend(context, parts);
           const char *from = rows.bytes.data();
           for (const Problem::Part &part : parts) {
-            int64_t bytes = (part.end - part.begin) * shape.heads *
-                            shape.headDim * 4;
+            int64_t bytes =
+                (part.end - part.begin) * shape.heads * shape.headDim * 4;
             found[part.sequence].insert(found[part.sequence].end(), from,
                                         from + bytes);
             from += bytes;
           }
         }
-        ASSERT_EQ(found, expected) << threads << " threads, " << chunk
-                                   << " rows at once, head_dim "
-                                   << shape.headDim;
+        ASSERT_EQ(found, expected)
+            << threads << " threads, " << chunk << " rows at once, head_dim "
+            << shape.headDim;
       }
     }
   }
@@ -276,4 +273,6 @@ TEST_P(AttentionTest, ExtremeScores) {
 
 INSTANTIATE_TEST_SUITE_P(Levels, AttentionTest,
                          ::testing::ValuesIn(testedLevels()),
-                         [](const auto &info) { return levelLabel(info.param); });
+                         [](const auto &info) {
+                           return levelLabel(info.param);
+                         });

@@ -67,15 +67,16 @@ TEST_P(LinearTest, MatchesFloat64) {
           for (int64_t n = 0; n < s.n; ++n) {
             double sum = 0, magnitude = 0;
             for (int64_t k = 0; k < s.k; ++k) {
-              double product = double(x.at(r * s.k + k)) *
-                               double(w.plain.at(n * s.k + k));
+              double product =
+                  double(x.at(r * s.k + k)) * double(w.plain.at(n * s.k + k));
               sum += product;
               magnitude += std::abs(product);
             }
             if (accumulate)
               sum += before.at(r * s.n + n);
             double allowed = magnitude * 0x1p-24 * (8 + std::sqrt(double(s.k)));
-            allowed += std::abs(sum) * (outType == LLMIR_BF16 ? 0x1p-8 : 0x1p-22);
+            allowed +=
+                std::abs(sum) * (outType == LLMIR_BF16 ? 0x1p-8 : 0x1p-22);
             ASSERT_NEAR(out.at(r * s.n + n), sum, allowed)
                 << "rows " << s.rows << " n " << s.n << " k " << s.k << " at "
                 << r << ", " << n;
@@ -102,8 +103,8 @@ TEST_P(LinearTest, RowIsTheSameInAnyCompany) {
 
   for (unsigned threads : {1u, 2u, 3u, 8u}) {
     Context context(threads, level());
-    for (int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17,
-                          24, 31, 32, 33, 49, 64, 100, 150}) {
+    for (int64_t batch : {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,  12,
+                          13, 15, 16, 17, 24, 31, 32, 33, 49, 64, 100, 150}) {
       Tensor out(LLMIR_F32, {rows, n});
       for (int64_t r = 0; r < rows; r += batch)
         linear(context, x.view(r, std::min(rows, r + batch)), w,

@@ -66,7 +66,8 @@ protected:
     writeFile(directory / "manifest.json",
               R"({"format": "llmir-artifact", "format_version": 1,
  "abi_version": 1, "llmir_version": "0.1.0",
- "target": {"arch": ")" + std::string(hostArch()) +
+ "target": {"arch": ")" +
+                  std::string(hostArch()) +
                   R"(", "cpu": "test", "features": []},
  "model": {"architecture": "llama", "vocab_size": 16, "hidden_size": 8,
   "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 4,
@@ -75,7 +76,8 @@ protected:
  "cache": {"dtype": "f32", "layers": 2, "kv_heads": 1, "head_dim": 4,
   "block_size": 4, "max_seq_len": 20},
  "step": {"max_batch_tokens": 12, "arena_bytes": 4096},
- "files": {)" + files + "}}");
+ "files": {)" + files +
+                  "}}");
   }
 
   void changeManifest(const std::string &from, const std::string &to) {
@@ -217,8 +219,7 @@ TEST_F(EngineTest, DescribesTheBatch) {
   EXPECT_EQ(engine.threads(), 2u);
   auto a = engine.newSequence(), b = engine.newSequence();
   std::vector<int32_t> first = {3, 4, 5, 6, 7}, one = {9};
-  std::vector<float> logits =
-      engine.step({{a.get(), first.data(), 5, false}});
+  std::vector<float> logits = engine.step({{a.get(), first.data(), 5, false}});
   ASSERT_EQ(logits.size(), 16u);
   EXPECT_EQ(row(logits, 0)[0], 7); // token
   EXPECT_EQ(row(logits, 0)[1], 4); // position
@@ -228,8 +229,8 @@ TEST_F(EngineTest, DescribesTheBatch) {
   EXPECT_EQ(a->blockTable().size(), 2u);
   EXPECT_EQ(engine.numFreeBlocks(), 8);
 
-  logits = engine.step({{b.get(), first.data(), 3, true},
-                        {a.get(), one.data(), 1, false}});
+  logits = engine.step(
+      {{b.get(), first.data(), 3, true}, {a.get(), one.data(), 1, false}});
   ASSERT_EQ(logits.size(), 4 * 16u);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(row(logits, i)[0], 3 + i);
@@ -270,7 +271,8 @@ TEST_F(EngineTest, RefusesBadBatchesWithoutChangingAnything) {
   refused({{a.get(), ids.data(), 0, false}});
   refused({{a.get(), nullptr, 1, false}});
   refused({{a.get(), ids.data(), 1, false}, {b.get(), bad.data(), 2, false}});
-  refused({{a.get(), ids.data(), 1, false}, {b.get(), negative.data(), 1, false}});
+  refused(
+      {{a.get(), ids.data(), 1, false}, {b.get(), negative.data(), 1, false}});
   refused({{a.get(), ids.data(), 1, false}, {a.get(), ids.data(), 1, false}});
   refused({{foreign.get(), ids.data(), 1, false}});
   refused({{a.get(), ids.data(), 7, false}, {b.get(), ids.data(), 6, false}});

@@ -51,8 +51,9 @@ TEST(Packing, EveryElement) {
                 ASSERT_EQ(p[(panel * k + i) * 32 + column], value);
               } else {
                 const uint16_t *p = reinterpret_cast<uint16_t *>(packed.data());
-                ASSERT_EQ(p[((panel * kp / 2 + i / 2) * 32 + column) * 2 + i % 2],
-                          toBF16(value));
+                ASSERT_EQ(
+                    p[((panel * kp / 2 + i / 2) * 32 + column) * 2 + i % 2],
+                    toBF16(value));
               }
             }
 

@@ -45,7 +45,9 @@ public:
   }
 
   int64_t count() const { return bytes.size() / dtypeBytes(dtype); }
-  template <typename T> T *data() { return reinterpret_cast<T *>(bytes.data()); }
+  template <typename T> T *data() {
+    return reinterpret_cast<T *>(bytes.data());
+  }
   template <typename T> const T *data() const {
     return reinterpret_cast<const T *>(bytes.data());
   }
@@ -59,7 +61,8 @@ public:
     else
       data<float>()[i] = value;
   }
-  template <typename Engine> Tensor &randomize(Engine &engine, float scale = 1) {
+  template <typename Engine>
+  Tensor &randomize(Engine &engine, float scale = 1) {
     std::normal_distribution<float> normal(0, scale);
     for (int64_t i = 0; i < count(); ++i)
       set(i, normal(engine));
@@ -79,8 +82,7 @@ public:
     }
     if (end >= 0)
       result.sizes[0] = end - begin;
-    result.data =
-        bytes.data() + begin * result.strides[0] * dtypeBytes(dtype);
+    result.data = bytes.data() + begin * result.strides[0] * dtypeBytes(dtype);
     return result;
   }
 

@@ -23,13 +23,15 @@ TEST_P(ThreadPoolTest, EveryIndexOnce) {
   for (int64_t n : {0, 1, 2, 3, 7, 64, 1000})
     for (int64_t grain : {1, 3, 64, 5000}) {
       std::vector<int> counts(n);
-      pool.forRanges(n, grain, [&](unsigned thread, int64_t begin, int64_t end) {
-        EXPECT_LT(thread, pool.threads());
-        for (int64_t i = begin; i < end; ++i)
-          ++counts[i];
-      });
+      pool.forRanges(n, grain,
+                     [&](unsigned thread, int64_t begin, int64_t end) {
+                       EXPECT_LT(thread, pool.threads());
+                       for (int64_t i = begin; i < end; ++i)
+                         ++counts[i];
+                     });
       EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), 0), n);
-      EXPECT_TRUE(n == 0 || *std::max_element(counts.begin(), counts.end()) == 1);
+      EXPECT_TRUE(n == 0 ||
+                  *std::max_element(counts.begin(), counts.end()) == 1);
     }
 }
 
@@ -75,10 +77,11 @@ TEST_P(ThreadPoolTest, NestedJobsRunInline) {
   ThreadPool pool(GetParam());
   std::atomic<int64_t> sum{0};
   for (int round = 0; round < 50; ++round)
-    pool.forRanges(10, 1, [&](unsigned, int64_t, int64_t) {
-      pool.forRanges(10, 1, [&](unsigned, int64_t begin, int64_t end) {
-        sum += end - begin;
-      });
+    pool.forRanges(10, 1, [&](unsigned, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        pool.forRanges(10, 1, [&](unsigned, int64_t from, int64_t to) {
+          sum += to - from;
+        });
     });
   EXPECT_EQ(sum, 50 * 100);
 }

@@ -31,7 +31,8 @@ static void echo(void *captures, int64_t begin, int64_t end) {
     int32_t sequence = 0;
     while (args->row_starts[sequence + 1] <= row)
       ++sequence;
-    const int32_t *table = args->block_table + sequence * args->block_table_width;
+    const int32_t *table =
+        args->block_table + sequence * args->block_table_width;
     for (int j = 0; j < vocabulary; ++j)
       logits[j] = 0;
     logits[0] = (float)args->token_ids[row];

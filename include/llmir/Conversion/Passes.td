@@ -12,10 +12,22 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
   let summary = "Lower the llm dialect to its reference meaning in linalg";
   let description = [{
     Replaces every op of the dialect by the slow, obvious code that defines it,
-    on tensors. A paged cache becomes six tensors, in this order: the pools of
-    keys and of values [layers, blocks, block_size, kv_heads, head_dim], the
-    block table [sequences, blocks per sequence], the lengths of layer 0 and of
-    the other layers [layers, sequences], and the number of blocks in use.
+    on tensors; of the dialect, only `llm.parameter` is left.
+
+    A paged cache becomes five tensors, in arguments, results and calls, in this
+    order. An empty cache has -1 all over the block table, and zeros after it.
+
+    | tensor         | type                                                    |
+    |----------------|---------------------------------------------------------|
+    | keys           | `[layers, blocks, block_size, kv_heads, head_dim]`      |
+    | values         | the same                                                |
+    | block table    | i32 `[sequences, blocks of the longest sequence]`       |
+    | lengths        | i32 `[layers, sequences]`, positions appended so far    |
+    | blocks in use  | i32 `[]`, the next block to be taken                    |
+
+    The numbers of blocks and of sequences are the caller's: nothing checks that
+    there is room. Appends by slots, and what reads the cache, are given their
+    places, and leave the last three tensors alone.
 
     With `keep-kernels`, ops that the CPU's runtime has kernels for stay.
   }];

@@ -5,6 +5,8 @@
 // for whatever has no kernel, so each op is written as few, row-wise generics.
 
 #include "llmir/Conversion/Passes.h"
+#include "Attention.h"
+#include "Builders.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -14,111 +16,11 @@
 
 using namespace mlir;
 using namespace llmir::llm;
+using namespace llmir::reference;
 
 using utils::IteratorType;
 
 namespace {
-
-/// Scalar arithmetic in f32, for the bodies of generics.
-struct Scalars {
-  Scalars(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
-
-  Value constant(double value) {
-    return builder.create<arith::ConstantOp>(loc,
-                                             builder.getF32FloatAttr(value));
-  }
-  Value widen(Value value) {
-    unsigned width = value.getType().getIntOrFloatBitWidth();
-    if (width < 32)
-      return builder.create<arith::ExtFOp>(loc, builder.getF32Type(), value);
-    if (width > 32)
-      return builder.create<arith::TruncFOp>(loc, builder.getF32Type(), value);
-    return value;
-  }
-  Value round(Value value, Type type) {
-    unsigned width = type.getIntOrFloatBitWidth();
-    if (width < 32)
-      return builder.create<arith::TruncFOp>(loc, type, value);
-    if (width > 32)
-      return builder.create<arith::ExtFOp>(loc, type, value);
-    return value;
-  }
-  Value add(Value a, Value b) {
-    return builder.create<arith::AddFOp>(loc, a, b);
-  }
-  Value sub(Value a, Value b) {
-    return builder.create<arith::SubFOp>(loc, a, b);
-  }
-  Value mul(Value a, Value b) {
-    return builder.create<arith::MulFOp>(loc, a, b);
-  }
-  Value div(Value a, Value b) {
-    return builder.create<arith::DivFOp>(loc, a, b);
-  }
-  Value toIndex(Value value) {
-    return builder.create<arith::IndexCastOp>(loc, builder.getIndexType(),
-                                              value);
-  }
-
-  OpBuilder &builder;
-  Location loc;
-};
-
-RankedTensorType tensorType(Value value) {
-  return cast<RankedTensorType>(value.getType());
-}
-
-/// An uninitialized tensor of `type`; `like` gives the dynamic sizes, dimension
-/// by dimension.
-Value emptyLike(OpBuilder &builder, Location loc, RankedTensorType type,
-                Value like) {
-  SmallVector<Value> sizes;
-  for (int64_t i = 0; i < type.getRank(); ++i)
-    if (type.isDynamicDim(i))
-      sizes.push_back(builder.create<tensor::DimOp>(loc, like, i));
-  return builder.create<tensor::EmptyOp>(loc, type, sizes);
-}
-
-/// The first `count` of `rank` loops, as a map.
-AffineMap leading(MLIRContext *context, unsigned rank, unsigned count) {
-  return AffineMap::getMultiDimIdentityMap(rank, context)
-      .getMajorSubMap(count);
-}
-
-using Body = function_ref<Value(Scalars &, ValueRange)>;
-
-/// Builds a generic over `iterators` with one output. The body gets the inputs
-/// and the output's old value as they are, and returns the new one.
-Value generic(OpBuilder &builder, Location loc, ValueRange inputs, Value output,
-              ArrayRef<AffineMap> maps, ArrayRef<IteratorType> iterators,
-              Body body) {
-  return builder
-      .create<linalg::GenericOp>(
-          loc, TypeRange(output.getType()), inputs, ValueRange(output), maps,
-          iterators,
-          [&](OpBuilder &nested, Location nestedLoc, ValueRange arguments) {
-            Scalars scalars(nested, nestedLoc);
-            nested.create<linalg::YieldOp>(nestedLoc, body(scalars, arguments));
-          })
-      .getResult(0);
-}
-
-/// `AffineMap::getMajorSubMap` of the identity is what most operands use.
-struct Maps {
-  Maps(MLIRContext *context, unsigned rank) : context(context), rank(rank) {}
-
-  AffineMap all() { return leading(context, rank, rank); }
-  AffineMap first(unsigned count) { return leading(context, rank, count); }
-  AffineMap dims(ArrayRef<unsigned> dims) {
-    SmallVector<AffineExpr> exprs;
-    for (unsigned dim : dims)
-      exprs.push_back(getAffineDimExpr(dim, context));
-    return AffineMap::get(rank, 0, exprs, context);
-  }
-
-  MLIRContext *context;
-  unsigned rank;
-};
 
 struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -163,7 +65,12 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
       weight = unpack(rewriter, op);
     auto sumType =
         RankedTensorType::get(type.getShape(), rewriter.getF32Type());
-    Value empty = emptyLike(rewriter, loc, sumType, op.getInput());
+    SmallVector<Value> sizes;
+    if (type.isDynamicDim(0))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getInput(), 0));
+    if (type.isDynamicDim(1))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, weight, 0));
+    Value empty = rewriter.create<tensor::EmptyOp>(loc, sumType, sizes);
     Value zero = Scalars(rewriter, loc).constant(0.0);
     Value init =
         rewriter.create<linalg::FillOp>(loc, zero, empty).getResult(0);
@@ -194,7 +101,7 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
       inputMaps.push_back(maps.all());
     }
     inputMaps.push_back(maps.all());
-    Value result = emptyLike(rewriter, loc, type, op.getInput());
+    Value result = rewriter.create<tensor::EmptyOp>(loc, type, sizes);
     rewriter.replaceOp(
         op, generic(rewriter, loc, inputs, result, inputMaps,
                     {IteratorType::parallel, IteratorType::parallel},
@@ -251,9 +158,6 @@ struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
     Location loc = op.getLoc();
     auto input = tensorType(op.getInput());
     unsigned rank = input.getRank();
-    int64_t size = input.getShape().back();
-    if (ShapedType::isDynamic(size))
-      return rewriter.notifyMatchFailure(op, "the normalized size is dynamic");
     auto type = cast<RankedTensorType>(op.getResult().getType());
     Maps maps(getContext(), rank);
     SmallVector<IteratorType> parallel(rank, IteratorType::parallel);
@@ -272,13 +176,14 @@ struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
                   Value x = s.widen(arguments[0]);
                   return s.add(arguments[1], s.mul(x, x));
                 });
+    Value size = normalizedSize(rewriter, op);
     // The root is taken once a row, not once an element.
     Maps rowMaps(getContext(), rank - 1);
     Value scales = generic(
         rewriter, loc, squares, rows, {rowMaps.all(), rowMaps.all()},
         SmallVector<IteratorType>(rank - 1, IteratorType::parallel),
         [&](Scalars &s, ValueRange arguments) {
-          Value mean = s.div(arguments[0], s.constant(size));
+          Value mean = s.div(arguments[0], size);
           Value shifted = s.add(
               mean, s.builder.create<arith::ConstantOp>(loc, op.getEpsilonAttr()));
           Value root = s.builder.create<math::SqrtOp>(loc, shifted);
@@ -295,6 +200,34 @@ struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
                       return s.round(s.mul(x, s.widen(arguments[2])),
                                      type.getElementType());
                     }));
+    return success();
+  }
+
+private:
+  /// The number of elements that are normalized together, in f32.
+  static Value normalizedSize(OpBuilder &builder, RMSNormOp op) {
+    Scalars s(builder, op.getLoc());
+    auto input = tensorType(op.getInput());
+    if (!ShapedType::isDynamic(input.getShape().back()))
+      return s.constant(input.getShape().back());
+    Value size = builder.create<arith::IndexCastOp>(
+        op.getLoc(), builder.getI64Type(),
+        s.dim(op.getInput(), input.getRank() - 1));
+    return builder.create<arith::SIToFPOp>(op.getLoc(), builder.getF32Type(),
+                                           size);
+  }
+};
+
+struct ConvertRopeTable : OpRewritePattern<RopeTableOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(RopeTableOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<RankedTensorType>(op.getTable().getType());
+    SmallVector<float> table = computeRopeTable(
+        type, op.getTheta().convertToDouble(), op.getScalingAttr());
+    rewriter.replaceOpWithNewOp<arith::ConstantOp>(
+        op, DenseElementsAttr::get(type, ArrayRef<float>(table)));
     return success();
   }
 };
@@ -420,5 +353,7 @@ struct ConvertActivation : OpRewritePattern<ActivationOp> {
 
 void llmir::populateLLMToLinalgPatterns(RewritePatternSet &patterns) {
   patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear,
-               ConvertRMSNorm, ConvertRope>(patterns.getContext());
+               ConvertRMSNorm, ConvertRope, ConvertRopeTable>(
+      patterns.getContext());
+  llmir::reference::populateAttentionPatterns(patterns);
 }

@@ -4,6 +4,7 @@
 // kernel computes.
 
 #include "llmir/Conversion/Passes.h"
+#include "PagedCache.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -29,12 +30,27 @@ struct ConvertLLMToLinalgPass
   void runOnOperation() override {
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
-    target.addIllegalOp<ActivationOp, EmbeddingOp, LinearOp, RMSNormOp, RopeOp>();
+    target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LinearOp,
+                        RMSNormOp, RopeOp>();
+    // Tables of a compiled model lie among its weights.
+    if (!keepKernels)
+      target.addIllegalOp<RopeTableOp>();
     RewritePatternSet patterns(&getContext());
     llmir::populateLLMToLinalgPatterns(patterns);
     if (failed(applyPartialConversion(getOperation(), target,
                                       std::move(patterns))))
+      return signalPassFailure();
+    if (keepKernels)
+      return;
+    if (failed(llmir::reference::convertCaches(getOperation())))
+      return signalPassFailure();
+    getOperation().walk([&](Operation *op) {
+      if (!isa_and_nonnull<LLMDialect>(op->getDialect()) ||
+          isa<ParameterOp>(op))
+        return;
+      op->emitError("has no reference meaning");
       signalPassFailure();
+    });
   }
 };
 } // namespace

@@ -41,9 +41,9 @@ static void configure(int64_t rows) {
   _tile_loadconfig(&config);
 }
 
-LLMIR_INLINE void prefetchStep(const char *at) {
+template <int64_t Bytes> LLMIR_INLINE void prefetch(const char *at) {
 #pragma clang loop unroll(full)
-  for (int64_t i = 0; i < stepBytes; i += 64)
+  for (int64_t i = 0; i < Bytes; i += 64)
     __builtin_prefetch(at + i);
 }
 
@@ -64,12 +64,12 @@ static void streamTwo(const LinearArgs &args, const char *x, const char *w,
     int64_t left = (args.units - u) * unitBytes;
     int64_t ahead = distance + (left <= distance ? args.panelBytes : 0);
     _tile_loadd(4, x, 64);
-    prefetchStep(w + ahead);
+    prefetch<stepBytes>(w + ahead);
     _tile_loadd(6, w, unitBytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, w + 64, unitBytes);
     _tile_dpbf16ps(1, 4, 7);
-    prefetchStep(w1 + ahead);
+    prefetch<stepBytes>(w1 + ahead);
     _tile_loadd(6, w1, unitBytes);
     _tile_dpbf16ps(2, 4, 6);
     _tile_loadd(7, w1 + 64, unitBytes);
@@ -106,7 +106,12 @@ static void addTiles(const char *x, int64_t tileBytes, const char *w,
   }
   for (int64_t u = 0; u < units; u += stepUnits) {
     if constexpr (Prefetch)
-      prefetchStep(w + 2 * stepBytes);
+      prefetch<stepBytes>(w + 2 * stepBytes);
+    // The rows come from the second-level cache, past the weights that stay in
+    // the first.
+    prefetch<rowStepBytes>(x + 2 * rowStepBytes);
+    if constexpr (Two)
+      prefetch<rowStepBytes>(x + tileBytes + 2 * rowStepBytes);
     _tile_loadd(4, x, 64);
     _tile_loadd(6, w, unitBytes);
     _tile_dpbf16ps(0, 4, 6);
@@ -186,8 +191,7 @@ static void packTiles(const void *x, int64_t rowStride, int64_t k, int64_t rows,
                       int64_t units, void *packed) {
   int64_t steps = units / stepUnits;
   for (int64_t tile = tileBegin; tile < tileEnd; ++tile) {
-    char *to =
-        static_cast<char *>(packed) + tile * steps * rowStepBytes;
+    char *to = static_cast<char *>(packed) + tile * steps * rowStepBytes;
     for (int64_t r = 0; r < tileHeight; ++r) {
       int64_t row = tile * tileHeight + r;
       char *line = to + r * 64;
@@ -214,8 +218,8 @@ bool requestTiles() {
 }
 
 const Table &table() {
-  static constexpr LinearKernels tiles = {
-      tileHeight, tileHeight, 4, 256, 8, packTiles, linearTiles};
+  static constexpr LinearKernels tiles = {tileHeight, tileHeight, 4, 256, 8,
+                                          packTiles,  linearTiles};
   static constexpr Table kernels = {linearKernelsF32, tiles, attentionKernels,
                                     roundAllToBF16};
   return kernels;

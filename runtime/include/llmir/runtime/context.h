@@ -18,6 +18,7 @@ namespace llmir::runtime {
 /// the table must not be called from within its parallel_for.
 class Context {
 public:
+  /// Throws std::invalid_argument for a level that this machine lacks.
   explicit Context(unsigned threads, CpuLevel level = selectCpuLevel());
   ~Context();
   Context(const Context &) = delete;
@@ -25,6 +26,7 @@ public:
 
   const llmir_runtime &runtime() const { return table; }
   ThreadPool &pool();
+  unsigned threads() const;
   CpuLevel level() const;
 
 private:

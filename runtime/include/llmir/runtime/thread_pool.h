@@ -52,9 +52,8 @@ public:
 
   /// fn(begin, end) over [0, n), split in about four pieces for each thread.
   template <typename Fn> void parallelFor(int64_t n, Fn &&fn) {
-    forRanges(n, evenGrain(n), [&fn](unsigned, int64_t begin, int64_t end) {
-      fn(begin, end);
-    });
+    forRanges(n, evenGrain(n),
+              [&fn](unsigned, int64_t begin, int64_t end) { fn(begin, end); });
   }
 
   /// A grain that gives each thread about four pieces of n.
