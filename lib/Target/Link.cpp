@@ -13,16 +13,19 @@ LLD_HAS_DRIVER(elf)
 
 using namespace llvm;
 
-Error llmir::linkSharedObject(StringRef objectPath, StringRef outputPath) {
+Error llmir::linkSharedObject(StringRef objectPath, StringRef outputPath,
+                              bool allowUndefined) {
   std::string object = objectPath.str(), output = outputPath.str();
-  const char *arguments[] = {"ld.lld",   "-shared",      "--no-undefined",
-                             "--build-id", "-z",          "noexecstack",
-                             "-z",       "relro",        "-o",
+  // -Bsymbolic: a function of the object is never another library's by chance.
+  const char *symbols = allowUndefined ? "-Bsymbolic" : "--no-undefined";
+  const char *arguments[] = {"ld.lld",       "-shared",     symbols,
+                             "--build-id",   "-z",          "noexecstack",
+                             "-z",           "relro",       "-o",
                              output.c_str(), object.c_str()};
   std::string messages;
   raw_string_ostream stream(messages);
-  lld::Result result = lld::lldMain(arguments, stream, stream,
-                                    {{lld::Gnu, &lld::elf::link}});
+  lld::Result result =
+      lld::lldMain(arguments, stream, stream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode == 0)
     return Error::success();
   return createStringError(inconvertibleErrorCode(),

@@ -332,12 +332,16 @@ NB_MODULE(_compiler, m) {
 
   m.def(
       "link_shared",
-      [](const std::string &object, const std::string &output) {
-        if (llvm::Error error = llmir::linkSharedObject(object, output))
+      [](const std::string &object, const std::string &output,
+         bool allowUndefined) {
+        if (llvm::Error error =
+                llmir::linkSharedObject(object, output, allowUndefined))
           throw std::runtime_error(llvm::toString(std::move(error)));
       },
       nb::arg("object_path"), nb::arg("output_path"),
-      "Link an object into a shared object, which must need no symbol.");
+      nb::arg("allow_undefined") = false,
+      "Link an object into a shared object, which must need no symbol unless "
+      "allow_undefined.");
   m.def("host_cpu", &llmir::hostCPU,
         "The CPU to tune for on this machine, as LLVM names it.");
 }

@@ -1,5 +1,15 @@
 // RUN: llmir-opt %s -convert-llm-to-linalg -split-input-file | FileCheck %s
 
+// Rows are gathered, in the table's type, and widened.
+// CHECK-LABEL: func @embedding
+// CHECK-SAME: (%[[IDS:.*]]: tensor<?xi32>, %[[TABLE:.*]]: tensor<1024x192xbf16>)
+// CHECK: %[[T:.*]] = tensor.dim %[[IDS]]
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%[[T]]) : tensor<?x192xf32>
+// CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel"]} ins(%[[IDS]] : {{.*}}) outs(%[[EMPTY]] :
+// CHECK: %[[ROW:.*]] = arith.index_cast %{{.*}} : i32 to index
+// CHECK: %[[COLUMN:.*]] = linalg.index 1
+// CHECK: %[[E:.*]] = tensor.extract %[[TABLE]][%[[ROW]], %[[COLUMN]]]
+// CHECK: arith.extf %[[E]] : bf16 to f32
 func.func @embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>) -> tensor<?x192xf32> {
   %0 = llm.embedding %ids, %table : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
   return %0 : tensor<?x192xf32>
@@ -7,6 +17,21 @@ func.func @embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>) -> tens
 
 // -----
 
+// The sum is in f32, from 0 on; the weight is read by rows.
+// CHECK-DAG: #[[X:.*]] = affine_map<(d0, d1, d2) -> (d0, d2)>
+// CHECK-DAG: #[[W:.*]] = affine_map<(d0, d1, d2) -> (d1, d2)>
+// CHECK-DAG: #[[Y:.*]] = affine_map<(d0, d1, d2) -> (d0, d1)>
+// CHECK-LABEL: func @linear(
+// CHECK: %[[ZERO:.*]] = arith.constant 0.0{{.*}} : f32
+// CHECK: %[[INIT:.*]] = linalg.fill ins(%[[ZERO]] : f32)
+// CHECK: %[[SUM:.*]] = linalg.generic {indexing_maps = [#[[X]], #[[W]], #[[Y]]], iterator_types = ["parallel", "parallel", "reduction"]} {{.*}} outs(%[[INIT]] : tensor<?x64xf32>)
+// CHECK-NEXT: ^bb0(%[[A:.*]]: bf16, %[[B:.*]]: bf16, %[[OLD:.*]]: f32):
+// CHECK-NEXT: %[[XA:.*]] = arith.extf %[[A]] : bf16 to f32
+// CHECK-NEXT: %[[XB:.*]] = arith.extf %[[B]] : bf16 to f32
+// CHECK-NEXT: %[[P:.*]] = arith.mulf %[[XA]], %[[XB]] : f32
+// CHECK-NEXT: %[[S:.*]] = arith.addf %[[OLD]], %[[P]] : f32
+// CHECK-NEXT: linalg.yield %[[S]]
+// CHECK: return %[[SUM]]
 func.func @linear(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>) -> tensor<?x64xf32> {
   %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<64x192xbf16>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
@@ -14,6 +39,17 @@ func.func @linear(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>) -> tensor<?x6
 
 // -----
 
+// Bias, then residual, are added in f32; the sum is rounded once, at the end.
+// CHECK-LABEL: func @linear_terms
+// CHECK-SAME: %[[B:[^ ]*]]: tensor<4xf16>, %[[H:[^ ]*]]: tensor<?x4xf32>)
+// CHECK: %[[SUM:.*]] = linalg.generic
+// CHECK: linalg.generic {{.*}} ins(%[[SUM]], %[[B]], %[[H]] :
+// CHECK-NEXT: ^bb0(%[[S0:.*]]: f32, %[[B0:.*]]: f16, %[[H0:.*]]: f32, %{{.*}}: f16):
+// CHECK-NEXT: %[[B1:.*]] = arith.extf %[[B0]] : f16 to f32
+// CHECK-NEXT: %[[S1:.*]] = arith.addf %[[B1]], %[[S0]] : f32
+// CHECK-NEXT: %[[S2:.*]] = arith.addf %[[H0]], %[[S1]] : f32
+// CHECK-NEXT: %[[R:.*]] = arith.truncf %[[S2]] : f32 to f16
+// CHECK-NEXT: linalg.yield %[[R]]
 func.func @linear_terms(%x: tensor<?x8xf16>, %w: tensor<4x8xf16>, %b: tensor<4xf16>, %h: tensor<?x4xf32>) -> tensor<?x4xf16> {
   %0 = llm.linear %x, %w bias %b residual %h : (tensor<?x8xf16>, tensor<4x8xf16>, tensor<4xf16>, tensor<?x4xf32>) -> tensor<?x4xf16>
   return %0 : tensor<?x4xf16>
@@ -21,6 +57,18 @@ func.func @linear_terms(%x: tensor<?x8xf16>, %w: tensor<4x8xf16>, %b: tensor<4xf
 
 // -----
 
+// W[n, k] lies in panel n / 32, pair k / 2, lane n mod 32, half k mod 2.
+// CHECK-LABEL: func @linear_packed_bf16
+// CHECK-SAME: %[[PANELS:[^ ]*]]: tensor<2x16x32x2xbf16>)
+// CHECK: linalg.generic {{.*}} outs(%{{.*}} : tensor<61x7xbf16>)
+// CHECK-DAG: %[[N:.*]] = linalg.index 0
+// CHECK-DAG: %[[K:.*]] = linalg.index 1
+// CHECK: %[[PANEL:.*]] = arith.divui %[[N]], %c32
+// CHECK: %[[LANE:.*]] = arith.remui %[[N]], %c32
+// CHECK: %[[PAIR:.*]] = arith.divui %[[K]], %c2
+// CHECK: %[[HALF:.*]] = arith.remui %[[K]], %c2
+// CHECK: tensor.extract %[[PANELS]][%[[PANEL]], %[[PAIR]], %[[LANE]], %[[HALF]]]
+// CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "reduction"]} ins(%{{.*}}, %{{.*}} : tensor<?x7xbf16>, tensor<61x7xbf16>)
 func.func @linear_packed_bf16(%x: tensor<?x7xbf16>, %w: tensor<2x16x32x2xbf16>) -> tensor<?x61xf32> {
   %0 = llm.linear %x, %w : (tensor<?x7xbf16>, tensor<2x16x32x2xbf16>) -> tensor<?x61xf32>
   return %0 : tensor<?x61xf32>
@@ -28,6 +76,14 @@ func.func @linear_packed_bf16(%x: tensor<?x7xbf16>, %w: tensor<2x16x32x2xbf16>) 
 
 // -----
 
+// W[n, k] lies in panel n / 32, at input k, lane n mod 32.
+// CHECK-LABEL: func @linear_packed_f32
+// CHECK-SAME: %[[PANELS:[^ ]*]]: tensor<2x7x32xf32>)
+// CHECK-DAG: %[[N:.*]] = linalg.index 0
+// CHECK-DAG: %[[K:.*]] = linalg.index 1
+// CHECK: %[[PANEL:.*]] = arith.divui %[[N]], %c32
+// CHECK: %[[LANE:.*]] = arith.remui %[[N]], %c32
+// CHECK: tensor.extract %[[PANELS]][%[[PANEL]], %[[K]], %[[LANE]]]
 func.func @linear_packed_f32(%x: tensor<?x7xf32>, %w: tensor<2x7x32xf32>) -> tensor<?x61xf32> {
   %0 = llm.linear %x, %w : (tensor<?x7xf32>, tensor<2x7x32xf32>) -> tensor<?x61xf32>
   return %0 : tensor<?x61xf32>
@@ -35,6 +91,23 @@ func.func @linear_packed_f32(%x: tensor<?x7xf32>, %w: tensor<2x7x32xf32>) -> ten
 
 // -----
 
+// Squares are summed by row; the root is taken once a row; one rounding at the end.
+// CHECK-LABEL: func @rms_norm
+// CHECK-SAME: (%[[X:.*]]: tensor<?x192xf32>, %[[W:.*]]: tensor<192xbf16>)
+// CHECK: linalg.fill
+// CHECK: %[[SQUARES:.*]] = linalg.generic {{.*}} iterator_types = ["parallel", "reduction"]} ins(%[[X]] :
+// CHECK: arith.mulf
+// CHECK: arith.addf
+// CHECK: %[[SCALES:.*]] = linalg.generic {{.*}} iterator_types = ["parallel"]} ins(%[[SQUARES]] : tensor<?xf32>)
+// CHECK: %[[SIZE:.*]] = arith.constant 1.920000e+02 : f32
+// CHECK: %[[MEAN:.*]] = arith.divf %{{.*}}, %[[SIZE]]
+// CHECK: %[[EPS:.*]] = arith.constant 9.99999974E-6 : f32
+// CHECK: %[[SHIFTED:.*]] = arith.addf %[[MEAN]], %[[EPS]]
+// CHECK: %[[ROOT:.*]] = math.sqrt %[[SHIFTED]]
+// CHECK: arith.divf %{{.*}}, %[[ROOT]]
+// CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel"]} ins(%[[X]], %[[SCALES]], %[[W]] :
+// CHECK-COUNT-1: arith.truncf {{.*}} : f32 to bf16
+// CHECK-NOT: arith.truncf
 func.func @rms_norm(%x: tensor<?x192xf32>, %w: tensor<192xbf16>) -> tensor<?x192xbf16> {
   %0 = llm.rms_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xbf16>) -> tensor<?x192xbf16>
   return %0 : tensor<?x192xbf16>
@@ -42,6 +115,27 @@ func.func @rms_norm(%x: tensor<?x192xf32>, %w: tensor<192xbf16>) -> tensor<?x192
 
 // -----
 
+// Each half of a head is a generic of its own, with the other half crossed in.
+// CHECK-LABEL: func @rope
+// CHECK-SAME: (%[[X:.*]]: tensor<?x6x32xf32>, %[[TABLE:.*]]: tensor<512x2x16xf32>, %[[P:.*]]: tensor<?xi32>)
+// CHECK: %[[LOW:.*]] = tensor.extract_slice %[[X]][0, 0, 0] [%{{.*}}, 6, 16]
+// CHECK: %[[HIGH:.*]] = tensor.extract_slice %[[X]][0, 0, 16] [%{{.*}}, 6, 16]
+// CHECK: linalg.generic {{.*}} ins(%[[LOW]], %[[HIGH]], %[[P]] :
+// CHECK-NEXT: ^bb0(%[[A:.*]]: f32, %[[B:.*]]: f32, %[[AT:.*]]: i32, %{{.*}}: f32):
+// CHECK: %[[ROW:.*]] = arith.index_cast %[[AT]] : i32 to index
+// CHECK: %[[I:.*]] = linalg.index 2
+// CHECK: %[[COS:.*]] = tensor.extract %[[TABLE]][%[[ROW]], %c0{{.*}}, %[[I]]]
+// CHECK: %[[AC:.*]] = arith.mulf %[[A]], %[[COS]]
+// CHECK: %[[SIN:.*]] = tensor.extract %[[TABLE]][%[[ROW]], %c1{{.*}}, %[[I]]]
+// CHECK: %[[BS:.*]] = arith.mulf %[[B]], %[[SIN]]
+// CHECK: arith.subf %[[AC]], %[[BS]]
+// CHECK: tensor.insert_slice {{.*}}[0, 0, 0]
+// CHECK: %[[HIGH:.*]] = tensor.extract_slice %[[X]][0, 0, 16]
+// CHECK: %[[LOW:.*]] = tensor.extract_slice %[[X]][0, 0, 0]
+// CHECK: linalg.generic {{.*}} ins(%[[HIGH]], %[[LOW]], %[[P]] :
+// CHECK: arith.addf
+// CHECK: %[[RESULT:.*]] = tensor.insert_slice {{.*}}[0, 0, 16]
+// CHECK: return %[[RESULT]]
 func.func @rope(%x: tensor<?x6x32xf32>, %table: tensor<512x2x16xf32>, %p: tensor<?xi32>) -> tensor<?x6x32xf32> {
   %0 = llm.rope %x, %table, %p : (tensor<?x6x32xf32>, tensor<512x2x16xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
   return %0 : tensor<?x6x32xf32>
@@ -49,6 +143,16 @@ func.func @rope(%x: tensor<?x6x32xf32>, %table: tensor<512x2x16xf32>, %p: tensor
 
 // -----
 
+// x / (1 + exp(-x)), times the partner, in f32.
+// CHECK-LABEL: func @silu_gated
+// CHECK: ^bb0(%[[X:.*]]: f32, %[[M:.*]]: bf16, %{{.*}}: bf16):
+// CHECK: %[[NEG:.*]] = arith.negf %[[X]]
+// CHECK: %[[EXP:.*]] = math.exp %[[NEG]]
+// CHECK: %[[D:.*]] = arith.addf %{{.*}}, %[[EXP]]
+// CHECK: %[[Y:.*]] = arith.divf %[[X]], %[[D]]
+// CHECK: %[[M1:.*]] = arith.extf %[[M]] : bf16 to f32
+// CHECK: %[[R:.*]] = arith.mulf %[[Y]], %[[M1]]
+// CHECK: arith.truncf %[[R]] : f32 to bf16
 func.func @silu_gated(%x: tensor<?x8xf32>, %m: tensor<?x8xbf16>) -> tensor<?x8xbf16> {
   %0 = llm.activation silu %x, %m : (tensor<?x8xf32>, tensor<?x8xbf16>) -> tensor<?x8xbf16>
   return %0 : tensor<?x8xbf16>
@@ -56,6 +160,16 @@ func.func @silu_gated(%x: tensor<?x8xf32>, %m: tensor<?x8xbf16>) -> tensor<?x8xb
 
 // -----
 
+// The other kinds, each in f32 even where the elements are wider.
+// CHECK-LABEL: func @kinds
+// CHECK: arith.constant 0.707106769 : f32
+// CHECK: math.erf %{{.*}} : f32
+// CHECK: arith.extf %{{.*}} : f32 to f64
+// CHECK: arith.constant 0.797884583 : f32
+// CHECK: arith.constant 4.471500e-02 : f32
+// CHECK: math.tanh %{{.*}} : f32
+// CHECK: %[[ZERO:.*]] = arith.constant 0.0{{.*}} : f32
+// CHECK: arith.maximumf %{{.*}}, %[[ZERO]] : f32
 func.func @kinds(%x: tensor<4xf64>) -> (tensor<4xf64>, tensor<4xf64>, tensor<4xf64>) {
   %0 = llm.activation gelu %x : (tensor<4xf64>) -> tensor<4xf64>
   %1 = llm.activation gelu_tanh %x : (tensor<4xf64>) -> tensor<4xf64>

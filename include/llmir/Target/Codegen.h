@@ -32,9 +32,12 @@ llvm::Expected<std::string> generateCode(mlir::ModuleOp module,
                                          const CodegenOptions &options,
                                          CodegenOutput output);
 
-/// Links an object file into a shared object that needs no symbol.
+/// Links an object file into a shared object that needs no symbol. With
+/// `allowUndefined` it may need some, which are found in the process that loads
+/// it: tests of the reference code, which allocates, are linked so.
 llvm::Error linkSharedObject(llvm::StringRef objectPath,
-                             llvm::StringRef outputPath);
+                             llvm::StringRef outputPath,
+                             bool allowUndefined = false);
 
 } // namespace llmir
 

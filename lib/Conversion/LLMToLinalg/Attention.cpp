@@ -46,22 +46,22 @@ Value score(Scalars &s, const Attention &attention, const Row &row, Value p) {
 SmallVector<Value> attend(Scalars &s, const Attention &attention,
                           const Row &row, Value out, Value scores) {
   Value lowest = s.constant(-std::numeric_limits<double>::infinity());
-  SmallVector<Value> found = s.loop(
-      row.visible, {scores, lowest}, [&](Value p, ValueRange carried) {
+  SmallVector<Value> found =
+      s.loop(row.visible, {scores, lowest}, [&](Value p, ValueRange carried) {
         Value x = score(s, attention, row, p);
         return SmallVector<Value>{
             s.insert(x, carried[0], p),
             s.builder.create<arith::MaximumFOp>(s.loc, carried[1], x)};
       });
   Value maximum = found[1];
-  SmallVector<Value> weighted = s.loop(
-      row.visible, {found[0], s.constant(0.0)},
-      [&](Value p, ValueRange carried) {
-        Value shifted = s.sub(s.extract(carried[0], p), maximum);
-        Value weight = s.builder.create<math::ExpOp>(s.loc, shifted);
-        return SmallVector<Value>{s.insert(weight, carried[0], p),
-                                  s.add(carried[1], weight)};
-      });
+  SmallVector<Value> weighted =
+      s.loop(row.visible, {found[0], s.constant(0.0)},
+             [&](Value p, ValueRange carried) {
+               Value shifted = s.sub(s.extract(carried[0], p), maximum);
+               Value weight = s.builder.create<math::ExpOp>(s.loc, shifted);
+               return SmallVector<Value>{s.insert(weight, carried[0], p),
+                                         s.add(carried[1], weight)};
+             });
   Value weights = weighted[0], total = weighted[1];
   Value headDim = s.dim(attention.query, row.position.size());
   out = s.loop(headDim, out, [&](Value d, ValueRange carried) {
@@ -73,8 +73,8 @@ SmallVector<Value> attend(Scalars &s, const Attention &attention,
         })[0];
     SmallVector<Value> element = row.position;
     element.push_back(d);
-    Value rounded = s.round(s.div(sum, total),
-                            attention.resultType.getElementType());
+    Value rounded =
+        s.round(s.div(sum, total), attention.resultType.getElementType());
     return SmallVector<Value>{s.insert(rounded, carried[0], element)};
   })[0];
   return {out, weights};
@@ -90,22 +90,22 @@ struct ConvertAttention : OpRewritePattern<AttentionOp> {
     FloatAttr scale = op.getScaleAttr();
     if (!scale)
       scale = rewriter.getF32FloatAttr(
-          1.0 / std::sqrt(static_cast<double>(tensorType(query).getDimSize(3))));
+          1.0 /
+          std::sqrt(static_cast<double>(tensorType(query).getDimSize(3))));
     Value zero = s.index(0), rows = s.dim(query, 1), positions = s.dim(keys, 1);
     rewriter.replaceOp(
-        op,
-        buildAttention(
-            s, {query, cast<RankedTensorType>(op.getResult().getType()),
-                tensorType(keys).getDimSize(2), scale, op.getCausal(),
-                s.dim(query, 0), positions,
-                [&](Value) { return std::pair(zero, rows); },
-                [&](Value) { return positions; },
-                [&](Value b, Value p, Value h, Value d) {
-                  return s.extract(keys, {b, p, h, d});
-                },
-                [&](Value b, Value p, Value h, Value d) {
-                  return s.extract(values, {b, p, h, d});
-                }}));
+        op, buildAttention(s, {query,
+                               cast<RankedTensorType>(op.getResult().getType()),
+                               tensorType(keys).getDimSize(2), scale,
+                               op.getCausal(), s.dim(query, 0), positions,
+                               [&](Value) { return std::pair(zero, rows); },
+                               [&](Value) { return positions; },
+                               [&](Value b, Value p, Value h, Value d) {
+                                 return s.extract(keys, {b, p, h, d});
+                               },
+                               [&](Value b, Value p, Value h, Value d) {
+                                 return s.extract(values, {b, p, h, d});
+                               }}));
     return success();
   }
 };
@@ -115,7 +115,8 @@ struct ConvertAttention : OpRewritePattern<AttentionOp> {
 Value llmir::reference::buildAttention(Scalars &s, const Attention &attention) {
   int64_t rank = tensorType(attention.query).getRank();
   int64_t heads = tensorType(attention.query).getDimSize(rank - 2);
-  Value out = emptyLike(s.builder, s.loc, attention.resultType, attention.query);
+  Value out =
+      emptyLike(s.builder, s.loc, attention.resultType, attention.query);
   Value scores = s.builder.create<tensor::EmptyOp>(
       s.loc, ArrayRef<OpFoldResult>{attention.capacity},
       s.builder.getF32Type());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The vocabulary that the reference lowerings are written in: scalar arithmetic,
-// loops that carry values, and generics. It keeps each op's code as short as the
-// formula it stands for.
+// The vocabulary that the reference lowerings are written in: scalar
+// arithmetic, loops that carry values, and generics. It keeps each op's code as
+// short as the formula it stands for.
 
 #ifndef LLMIR_LIB_CONVERSION_LLMTOLINALG_BUILDERS_H
 #define LLMIR_LIB_CONVERSION_LLMTOLINALG_BUILDERS_H

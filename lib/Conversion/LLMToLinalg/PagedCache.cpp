@@ -36,10 +36,10 @@ struct CacheTensors {
 
   static void types(PagedKVCacheType cache, SmallVectorImpl<Type> &types) {
     constexpr int64_t any = ShapedType::kDynamic;
-    auto pool = RankedTensorType::get(
-        {cache.getLayers(), any, cache.getBlockSize(), cache.getKvHeads(),
-         cache.getHeadDim()},
-        cache.getElementType());
+    auto pool =
+        RankedTensorType::get({cache.getLayers(), any, cache.getBlockSize(),
+                               cache.getKvHeads(), cache.getHeadDim()},
+                              cache.getElementType());
     Type i32 = IntegerType::get(cache.getContext(), 32);
     types.append(
         {pool, pool,
@@ -131,12 +131,11 @@ private:
           Value sequence = s.toIndex(s.extract(op.getSeqIds(), b));
           Value lengths = carried[4];
           Value start = s.toIndex(s.extract(lengths, {layer, sequence}));
-          SmallVector<Value> next =
-              s.loop(tokens, carried.drop_back(),
-                     [&](Value t, ValueRange carried) {
-                       return appendToken(s, op, carried, layer, sequence,
-                                          s.add(start, t), blockSize, {b, t});
-                     });
+          SmallVector<Value> next = s.loop(
+              tokens, carried.drop_back(), [&](Value t, ValueRange carried) {
+                return appendToken(s, op, carried, layer, sequence,
+                                   s.add(start, t), blockSize, {b, t});
+              });
           Value length = s.builder.create<arith::IndexCastOp>(
               s.loc, used.getType(), s.add(start, tokens));
           next.push_back(s.insert(length, lengths, {layer, sequence}));
@@ -162,8 +161,7 @@ private:
     Value none = s.builder.create<arith::ConstantIntOp>(s.loc, 0, 32);
     Value isNew = s.builder.create<arith::CmpIOp>(
         s.loc, arith::CmpIPredicate::slt, known, none);
-    Value block =
-        s.builder.create<arith::SelectOp>(s.loc, isNew, used, known);
+    Value block = s.builder.create<arith::SelectOp>(s.loc, isNew, used, known);
     Value taken =
         s.builder.create<arith::ExtUIOp>(s.loc, used.getType(), isNew);
     SmallVector<Value> next =
@@ -236,8 +234,8 @@ private:
             Scalars s(builder, loc);
             Value x =
                 readPool(s, pool, layer, blocks, at[0], at[1], at[2], at[3]);
-            builder.create<scf::YieldOp>(
-                loc, s.convert(x, type.getElementType()));
+            builder.create<scf::YieldOp>(loc,
+                                         s.convert(x, type.getElementType()));
           };
           auto beyond = [&](OpBuilder &builder, Location loc) {
             Value zero = builder.create<arith::ConstantOp>(
@@ -351,8 +349,8 @@ LogicalResult llmir::reference::convertCaches(ModuleOp module) {
   scf::populateSCFStructuralOneToNTypeConversions(converter, patterns);
   patterns.add<ConvertAppendKV, ConvertLookupKV, ConvertPagedAttention>(
       converter, context);
-  if (failed(applyPartialOneToNConversion(module, converter,
-                                          std::move(patterns))))
+  if (failed(
+          applyPartialOneToNConversion(module, converter, std::move(patterns))))
     return failure();
   for (auto [function, arguments, results] : attributes) {
     if (arguments)

@@ -1,0 +1,205 @@
+// RUN: llmir-opt %s -convert-llm-to-kernels -split-input-file -verify-diagnostics | FileCheck %s
+
+// A packed product writes to a new tensor, in f32 as its result is.
+// CHECK-LABEL: func @linear
+// CHECK-SAME: (%[[X:.*]]: tensor<?x192xbf16>, %[[W:.*]]: tensor<2x96x32x2xbf16>)
+// CHECK: %[[T:.*]] = tensor.dim %[[X]]
+// CHECK: %[[OUT:.*]] = tensor.empty(%[[T]]) : tensor<?x64xf32>
+// CHECK: %[[Y:.*]] = llm.call_kernel linear ins(%[[X]], %[[W]] : tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) outs(%[[OUT]] : tensor<?x64xf32>) -> tensor<?x64xf32>
+// CHECK: return %[[Y]]
+func.func @linear(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// The kernel rounds to the weight's type itself.
+// CHECK-LABEL: func @linear_rounded
+// CHECK: llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : tensor<?x64xbf16>) -> tensor<?x64xbf16>
+// CHECK-NOT: arith.truncf
+func.func @linear_rounded(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) -> tensor<?x64xbf16> {
+  %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xbf16>
+  return %0 : tensor<?x64xbf16>
+}
+
+// -----
+
+// To other types, it is rounded after.
+// CHECK-LABEL: func @linear_to_f16
+// CHECK: %[[Y:.*]] = llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : tensor<?x64xf32>) -> tensor<?x64xf32>
+// CHECK: arith.truncf %[[Y]] : tensor<?x64xf32> to tensor<?x64xf16>
+func.func @linear_to_f16(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) -> tensor<?x64xf16> {
+  %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf16>
+  return %0 : tensor<?x64xf16>
+}
+
+// -----
+
+// A residual is what the kernel adds to.
+// CHECK-LABEL: func @linear_residual
+// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x64xf32>)
+// CHECK-NEXT: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[H]] : tensor<?x64xf32>) -> tensor<?x64xf32>
+// CHECK-NEXT: return
+func.func @linear_residual(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w residual %h : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// Sums are in f32: what is added to is widened, and the sum is rounded once.
+// CHECK-LABEL: func @linear_residual_bf16
+// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x64xbf16>)
+// CHECK-NEXT: %[[WIDE:.*]] = arith.extf %[[H]] : tensor<?x64xbf16> to tensor<?x64xf32>
+// CHECK-NEXT: %[[Y:.*]] = llm.call_kernel linear accumulate ins({{.*}}) outs(%[[WIDE]] : tensor<?x64xf32>)
+// CHECK-NEXT: arith.truncf %[[Y]] : tensor<?x64xf32> to tensor<?x64xbf16>
+func.func @linear_residual_bf16(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>, %h: tensor<?x64xbf16>) -> tensor<?x64xbf16> {
+  %0 = llm.linear %x, %w residual %h : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  return %0 : tensor<?x64xbf16>
+}
+
+// -----
+
+// A bias stands in each row before the kernel adds to it.
+// CHECK-LABEL: func @linear_bias
+// CHECK-SAME: %[[B:[^ ]*]]: tensor<64xbf16>)
+// CHECK-DAG: %[[WIDE:.*]] = arith.extf %[[B]] : tensor<64xbf16> to tensor<64xf32>
+// CHECK-DAG: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x64xf32>
+// CHECK: %[[ROWS:.*]] = linalg.broadcast ins(%[[WIDE]] : tensor<64xf32>) outs(%[[EMPTY]] : tensor<?x64xf32>) dimensions = [0]
+// CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[ROWS]] : tensor<?x64xf32>)
+func.func @linear_bias(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>, %b: tensor<64xbf16>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w bias %b : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<64xbf16>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// Bias and residual: their sum does.
+// CHECK-LABEL: func @linear_both
+// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x64xf32>)
+// CHECK: %[[ROWS:.*]] = linalg.broadcast
+// CHECK: %[[INIT:.*]] = arith.addf %[[ROWS]], %[[H]]
+// CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[INIT]] : tensor<?x64xf32>)
+func.func @linear_both(%x: tensor<?x192xf32>, %w: tensor<2x192x32xf32>, %b: tensor<64xf32>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w bias %b residual %h : (tensor<?x192xf32>, tensor<2x192x32xf32>, tensor<64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// Stays: the weight is not packed, or not of the input's type.
+// CHECK-LABEL: func @linear_generated
+// CHECK-NEXT: llm.linear
+// CHECK-NEXT: llm.linear
+// CHECK-NEXT: return
+func.func @linear_generated(%x: tensor<?x192xf32>, %v: tensor<64x192xf32>, %w: tensor<2x96x32x2xbf16>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %0 = llm.linear %x, %v : (tensor<?x192xf32>, tensor<64x192xf32>) -> tensor<?x64xf32>
+  %1 = llm.linear %x, %w : (tensor<?x192xf32>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+  return %0, %1 : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// Cache results are the caches that came in, through calls; f32 is passed on as
+// it is, since kernels round it; the default scale is 1 / sqrt(32).
+// CHECK-LABEL: func @step
+// CHECK-SAME: (%[[KV:.*]]: !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>, {{.*}}) -> tensor<?x6x32xf32> {
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK: call @layer(%[[KV]], %[[C0]], {{.*}}) : ({{.*}}) -> ()
+// CHECK: %[[O:.*]] = call @layer_with_result(%[[KV]], %[[C1]], {{.*}}) : ({{.*}}) -> tensor<?x6x32xf32>
+// CHECK: return %[[O]] : tensor<?x6x32xf32>
+func.func @step(%kv: !kv, %k: tensor<?x2x32xf32>, %slots: tensor<?xi32>, %q: tensor<?x6x32xf32>,
+                %b: tensor<?x?xi32>, %lens: tensor<?xi32>, %rows: tensor<?xi32>) -> (!kv, tensor<?x6x32xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %0 = call @layer(%kv, %c0, %k, %slots) : (!kv, index, tensor<?x2x32xf32>, tensor<?xi32>) -> !kv
+  %1, %o = call @layer_with_result(%0, %c1, %k, %slots, %q, %b, %lens, %rows)
+    : (!kv, index, tensor<?x2x32xf32>, tensor<?xi32>, tensor<?x6x32xf32>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>)
+    -> (!kv, tensor<?x6x32xf32>)
+  return %1, %o : !kv, tensor<?x6x32xf32>
+}
+
+// CHECK: func private @layer(%[[KV:.*]]: !llm.paged_kv_cache<{{.*}}>, %[[L:.*]]: index, %[[K:.*]]: tensor<?x2x32xf32>, %[[S:.*]]: tensor<?xi32>) {
+// CHECK-NEXT: llm.call_kernel append_kv ins(%[[KV]], %[[L]], %[[K]], %[[K]], %[[S]] : !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>, index, tensor<?x2x32xf32>, tensor<?x2x32xf32>, tensor<?xi32>)
+// CHECK-NEXT: return
+func.func private @layer(%kv: !kv, %layer: index, %k: tensor<?x2x32xf32>, %slots: tensor<?xi32>) -> !kv {
+  %0 = llm.append_kv %kv, %k, %k slots %slots layer %layer : (!kv, tensor<?x2x32xf32>, tensor<?x2x32xf32>, tensor<?xi32>, index) -> !kv
+  return %0 : !kv
+}
+
+// CHECK: func private @layer_with_result(%[[KV:.*]]: !llm.paged_kv_cache<{{.*}}>, %[[L:.*]]: index, %{{.*}}, %{{.*}}, %[[Q:.*]]: tensor<?x6x32xf32>, %[[B:.*]]: tensor<?x?xi32>, %[[LENS:.*]]: tensor<?xi32>, %[[ROWS:.*]]: tensor<?xi32>) -> tensor<?x6x32xf32> {
+// CHECK: llm.call_kernel append_kv
+// CHECK: llm.call_kernel paged_attention ins(%[[KV]], %[[L]], %[[Q]], %[[B]], %[[LENS]], %[[ROWS]] : {{.*}}) outs(%{{.*}} : tensor<?x6x32xf32>) {scale = 0.176776692 : f32} -> tensor<?x6x32xf32>
+func.func private @layer_with_result(
+    %kv: !kv, %layer: index, %k: tensor<?x2x32xf32>, %slots: tensor<?xi32>, %q: tensor<?x6x32xf32>,
+    %b: tensor<?x?xi32>, %lens: tensor<?xi32>, %rows: tensor<?xi32>) -> (!kv, tensor<?x6x32xf32>) {
+  %0 = llm.append_kv %kv, %k, %k slots %slots layer %layer : (!kv, tensor<?x2x32xf32>, tensor<?x2x32xf32>, tensor<?xi32>, index) -> !kv
+  %1 = llm.paged_attention %q, %0, %b, %lens rows %rows layer %layer
+    : (tensor<?x6x32xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, index) -> tensor<?x6x32xf32>
+  return %0, %1 : !kv, tensor<?x6x32xf32>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// Keys of the cache's type go as they are; others are widened; an absent layer
+// is 0; attention rounds to bf16 itself and takes f32.
+// CHECK-LABEL: func @types
+// CHECK-SAME: (%[[KV:.*]]: !llm{{.*}}, %[[K:.*]]: tensor<?x2x32xbf16>, %[[V:.*]]: tensor<?x2x32xf16>, %[[S:[^ ]*]]: tensor<?xi32>, {{.*}})
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[WIDE:.*]] = arith.extf %[[V]] : tensor<?x2x32xf16> to tensor<?x2x32xf32>
+// CHECK: llm.call_kernel append_kv ins(%[[KV]], %[[C0]], %[[K]], %[[WIDE]], %[[S]] :
+// CHECK: %[[Q:.*]] = arith.extf %[[K]] : tensor<?x2x32xbf16> to tensor<?x2x32xf32>
+// CHECK: llm.call_kernel paged_attention ins(%[[KV]], %[[C0]], %[[Q]], {{.*}}) outs(%{{.*}} : tensor<?x2x32xbf16>) {scale = 5.000000e-01 : f32}
+func.func @types(%kv: !kv, %k: tensor<?x2x32xbf16>, %v: tensor<?x2x32xf16>, %slots: tensor<?xi32>,
+                 %b: tensor<?x?xi32>, %lens: tensor<?xi32>, %rows: tensor<?xi32>) -> tensor<?x2x32xbf16> {
+  %0 = llm.append_kv %kv, %k, %v slots %slots : (!kv, tensor<?x2x32xbf16>, tensor<?x2x32xf16>, tensor<?xi32>) -> !kv
+  %1 = llm.paged_attention %k, %0, %b, %lens rows %rows {scale = 0.5 : f32}
+    : (tensor<?x2x32xbf16>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x2x32xbf16>
+  return %1 : tensor<?x2x32xbf16>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+
+// The runtime reserves room before a step: no kernel allocates.
+func.func @append_by_ids(%kv: !kv, %k: tensor<2x1x16x64xf16>, %ids: tensor<2xi32>) -> (!kv, tensor<2x1xi32>) {
+  // expected-error @+1 {{has no kernel in this form; the CPU takes appends by slots and attention by rows}}
+  %0, %1 = llm.append_kv %kv, %k, %k, %ids
+    : (!kv, tensor<2x1x16x64xf16>, tensor<2x1x16x64xf16>, tensor<2xi32>) -> (!kv, tensor<2x1xi32>)
+  return %0, %1 : !kv, tensor<2x1xi32>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+
+// Neither is there one that gathers, nor one for a batch that is not ragged.
+func.func @lookup(%kv: !kv, %b: tensor<2x8xi32>, %lens: tensor<2xi32>, %q: tensor<2x1x16x64xf16>)
+    -> (tensor<2x8x16x64xf16>, tensor<2x1x16x64xf16>) {
+  // expected-error @+1 {{has no kernel in this form; the CPU takes appends by slots and attention by rows}}
+  %0, %1 = llm.lookup_kv %kv, %b, %lens : (!kv, tensor<2x8xi32>, tensor<2xi32>) -> (tensor<2x8x16x64xf16>, tensor<2x8x16x64xf16>)
+  // expected-error @+1 {{has no kernel in this form; the CPU takes appends by slots and attention by rows}}
+  %2 = llm.paged_attention %q, %kv, %b, %lens : (tensor<2x1x16x64xf16>, !kv, tensor<2x8xi32>, tensor<2xi32>) -> tensor<2x1x16x64xf16>
+  return %0, %2 : tensor<2x8x16x64xf16>, tensor<2x1x16x64xf16>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+
+// The results of such a function change: nothing else may know them.
+func.func private @layer(%kv: !kv) -> !kv {
+  return %kv : !kv
+}
+func.func @function_value() -> ((!kv) -> !kv) {
+  // expected-error @+1 {{only calls may refer to a function that returns a cache}}
+  %f = constant @layer : (!kv) -> !kv
+  return %f : (!kv) -> !kv
+}

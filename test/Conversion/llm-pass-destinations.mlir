@@ -1,0 +1,129 @@
+// RUN: llmir-opt %s -llm-pass-destinations -split-input-file -verify-diagnostics | FileCheck %s
+
+// The uninitialized tensor at the start of the chain becomes an argument.
+// CHECK-LABEL: func @made
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>, %[[W:.*]]: tensor<1x4x32xf32>, %[[OUT:.*]]: tensor<?x8xf32>)
+// CHECK: linalg.fill {{.*}} outs(%[[OUT]] :
+// CHECK: return
+func.func @made(%x: tensor<?x4xf32>, %w: tensor<1x4x32xf32>) -> tensor<?x8xf32> {
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0.0 : f32
+  %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x8xf32>
+  %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<?x8xf32>) -> tensor<?x8xf32>
+  %0 = llm.call_kernel linear accumulate ins(%x, %w : tensor<?x4xf32>, tensor<1x4x32xf32>) outs(%init : tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+
+// -----
+
+// Callers make it, of the size that their operands have; where they return it,
+// they in turn are given it.
+// CHECK-LABEL: func @step
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>, %[[H:.*]]: tensor<?x4xf32>, %[[OUT:.*]]: tensor<?x4xf32>)
+// CHECK: %[[T:.*]] = tensor.dim %[[X]], %c0
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%[[T]]) : tensor<?x4xf32>
+// CHECK: %[[H1:.*]] = call @layer(%[[X]], %[[H]], %[[EMPTY]]) : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+// CHECK: %[[H2:.*]] = call @layer(%[[X]], %[[H1]], %[[OUT]])
+// CHECK: return %[[H2]]
+// CHECK: func private @layer(%{{.*}}: tensor<?x4xf32>, %{{.*}}: tensor<?x4xf32>, %[[OUT:.*]]: tensor<?x4xf32>)
+// CHECK: llm.call_kernel {{.*}} outs(%[[OUT]] :
+func.func @step(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = call @layer(%x, %h) : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = call @layer(%x, %0) : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+func.func private @layer(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %c0 = arith.constant 0 : index
+  %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x4xf32>
+  %0 = llm.call_kernel linear ins(%x, %h : tensor<?x4xf32>, tensor<?x4xf32>) outs(%empty : tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// A result that is written over an argument needs no other place.
+// CHECK-LABEL: func private @in_place
+// CHECK-SAME: (%{{[^ ]*}}: tensor<?x4xf32>, %{{[^ ]*}}: tensor<?x4xf32>) -> tensor<?x4xf32> {
+func.func private @in_place(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = llm.call_kernel linear accumulate ins(%x : tensor<?x4xf32>) outs(%h : tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
+// Rows that are inserted into a tensor make that tensor.
+// CHECK-LABEL: func @slices
+// CHECK-SAME: %[[OUT:[^ ]*]]: tensor<4x8xf32>)
+// CHECK: tensor.insert_slice %{{.*}} into %[[OUT]]
+func.func @slices(%x: tensor<4x4xf32>) -> tensor<4x8xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %0 = tensor.insert_slice %x into %empty[0, 0] [4, 4] [1, 1] : tensor<4x4xf32> into tensor<4x8xf32>
+  %1 = tensor.insert_slice %x into %0[0, 4] [4, 4] [1, 1] : tensor<4x4xf32> into tensor<4x8xf32>
+  return %1 : tensor<4x8xf32>
+}
+
+// -----
+
+func.func @scalar(%x: f32) -> f32 {
+  // expected-error @+1 {{cannot give a caller's buffer to a result of type 'f32'}}
+  return %x : f32
+}
+
+// -----
+
+func.func @not_made(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = arith.addf %x, %x : tensor<4xf32>
+  // expected-error @+1 {{returns a tensor that no destination-style op makes}}
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @made_elsewhere(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = arith.addf %x, %x : tensor<4xf32>
+  %1 = llm.call_kernel linear accumulate ins() outs(%0 : tensor<4xf32>) -> tensor<4xf32>
+  // expected-error @+1 {{returns a tensor that is not made in this function}}
+  return %1 : tensor<4xf32>
+}
+
+// -----
+
+// The step's caller passes all of its results.
+func.func @step(%h: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = llm.call_kernel linear accumulate ins() outs(%h : tensor<4xf32>) -> tensor<4xf32>
+  // expected-error @+1 {{returns a tensor that is not made in this function}}
+  return %0 : tensor<4xf32>
+}
+
+// -----
+
+func.func @unknown_size(%n: index) -> tensor<?xf32> {
+  // expected-error @+1 {{the size of a result must be that of an argument}}
+  %empty = tensor.empty(%n) : tensor<?xf32>
+  %0 = llm.call_kernel linear ins() outs(%empty : tensor<?xf32>) -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}
+
+// -----
+
+// expected-error @+1 {{must have a single block}}
+func.func @blocks(%x: tensor<4xf32>) -> tensor<4xf32> {
+  cf.br ^next
+^next:
+  return %x : tensor<4xf32>
+}
+
+// -----
+
+func.func private @layer(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %empty = tensor.empty() : tensor<4xf32>
+  %0 = llm.call_kernel linear ins(%x : tensor<4xf32>) outs(%empty : tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+func.func private @function_value() {
+  // expected-error @+1 {{only calls may refer to a function that takes its destinations}}
+  %f = constant @layer : (tensor<4xf32>) -> tensor<4xf32>
+  return
+}

@@ -1,0 +1,162 @@
+// RUN: llmir-opt %s -llm-plan-arena=max-batch-tokens=16 -split-input-file -verify-diagnostics | FileCheck %s
+
+// Two buffers of 16 tokens that are alive together: one behind the other.
+// CHECK: module attributes {llm.arena_bytes = 1024 : i64, llm.max_batch_tokens = 16 : i64}
+// CHECK-LABEL: func @together
+// CHECK-SAME: %[[T:[^ ]*]]: index, %[[OUT:[^ ]*]]: memref<?x8xf32>, %[[ARENA:[^ ]*]]: memref<?xi8>)
+// CHECK: %[[AT:.*]] = arith.constant 0 : index
+// CHECK: %[[A:.*]] = memref.view %[[ARENA]][%[[AT]]][%[[T]]] : memref<?xi8> to memref<?x8xf32>
+// CHECK: %[[AT:.*]] = arith.constant 512 : index
+// CHECK: %[[B:.*]] = memref.view %[[ARENA]][%[[AT]]][%[[T]]] : memref<?xi8> to memref<?x8xf32>
+// CHECK: llm.call_kernel linear ins(%[[A]] : {{.*}}) outs(%[[B]] :
+func.func @together(%t: index, %out: memref<?x8xf32>) {
+  %a = memref.alloc(%t) : memref<?x8xf32>
+  llm.call_kernel linear ins() outs(%a : memref<?x8xf32>)
+  %b = memref.alloc(%t) : memref<?x8xf32>
+  llm.call_kernel linear ins(%a : memref<?x8xf32>) outs(%b : memref<?x8xf32>)
+  llm.call_kernel linear ins(%b : memref<?x8xf32>) outs(%out : memref<?x8xf32>)
+  return
+}
+
+// -----
+
+// Once the first one is dead, a third one takes its place.
+// CHECK: module attributes {llm.arena_bytes = 1024 : i64
+// CHECK-LABEL: func @reuse
+// CHECK: memref.view %{{.*}}[%c0][]
+// CHECK: memref.view %{{.*}}[%c512][]
+// CHECK: memref.view %{{.*}}[%c0{{.*}}][]
+func.func @reuse(%out: memref<16x8xf32>) {
+  %a = memref.alloc() : memref<16x8xf32>
+  llm.call_kernel linear ins() outs(%a : memref<16x8xf32>)
+  %b = memref.alloc() : memref<16x8xf32>
+  llm.call_kernel linear ins(%a : memref<16x8xf32>) outs(%b : memref<16x8xf32>)
+  %c = memref.alloc() : memref<16x8xf32>
+  llm.call_kernel linear ins(%b : memref<16x8xf32>) outs(%c : memref<16x8xf32>)
+  llm.call_kernel linear ins(%c : memref<16x8xf32>) outs(%out : memref<16x8xf32>)
+  return
+}
+
+// -----
+
+// A buffer lives as long as its views, and as what is used in a loop does.
+// CHECK: module attributes {llm.arena_bytes = 1536 : i64
+// CHECK-LABEL: func @views
+// CHECK: memref.view %{{.*}}[%c0{{.*}}][]
+// CHECK: memref.view %{{.*}}[%c512][]
+// CHECK: memref.view %{{.*}}[%c1024][]
+func.func @views(%out: memref<16x8xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zero = arith.constant 0.0 : f32
+  %a = memref.alloc() : memref<16x8xf32>
+  %v = memref.collapse_shape %a [[0, 1]] : memref<16x8xf32> into memref<128xf32>
+  %b = memref.alloc() : memref<16x8xf32>
+  llm.call_kernel linear ins() outs(%b : memref<16x8xf32>)
+  %c = memref.alloc() : memref<16x8xf32>
+  scf.for %i = %c0 to %c16 step %c1 {
+    memref.store %zero, %v[%i] : memref<128xf32>
+    memref.store %zero, %b[%i, %c0] : memref<16x8xf32>
+  }
+  llm.call_kernel linear ins() outs(%c : memref<16x8xf32>)
+  return
+}
+
+// -----
+
+// Places are whole cache lines, and never shared by what is used at one time.
+// CHECK: module attributes {llm.arena_bytes = 192 : i64
+// CHECK-LABEL: func @lines
+// CHECK: memref.view %{{.*}}[%c128][] : memref<?xi8> to memref<3xbf16>
+// CHECK: memref.view %{{.*}}[%c0][] : memref<?xi8> to memref<17xf32>
+func.func @lines() {
+  %a = memref.alloc() : memref<3xbf16>
+  %b = memref.alloc() : memref<17xf32>
+  llm.call_kernel linear ins(%a : memref<3xbf16>) outs(%b : memref<17xf32>)
+  return
+}
+
+// -----
+
+// The frame of a function lies behind that of each of its callers.
+// CHECK: module attributes {llm.arena_bytes = 448 : i64
+// CHECK-LABEL: func @step
+// CHECK-SAME: (%[[ARENA:.*]]: memref<?xi8>)
+// CHECK: memref.view %[[ARENA]][%c0][] : memref<?xi8> to memref<64xf32>
+// CHECK: call @layer(%{{.*}}, %[[ARENA]]) : (memref<64xf32>, memref<?xi8>) -> ()
+// CHECK: call @inner(%[[ARENA]])
+// CHECK: func private @layer(%{{.*}}: memref<64xf32>, %[[ARENA:.*]]: memref<?xi8>)
+// CHECK: memref.view %[[ARENA]][%c256][] : memref<?xi8> to memref<32xf32>
+// CHECK: func private @inner(%[[ARENA:.*]]: memref<?xi8>)
+// CHECK: memref.view %[[ARENA]][%c384][] : memref<?xi8> to memref<16xf32>
+func.func @step() {
+  %a = memref.alloc() : memref<64xf32>
+  call @layer(%a) : (memref<64xf32>) -> ()
+  call @inner() : () -> ()
+  return
+}
+func.func private @layer(%x: memref<64xf32>) {
+  %a = memref.alloc() : memref<32xf32>
+  call @inner() : () -> ()
+  llm.call_kernel linear ins(%x : memref<64xf32>) outs(%a : memref<32xf32>)
+  return
+}
+func.func private @inner() {
+  %a = memref.alloc() : memref<16xf32>
+  llm.call_kernel linear ins() outs(%a : memref<16xf32>)
+  return
+}
+
+// -----
+
+func.func @second_size(%n: index) {
+  // expected-error @+1 {{cannot plan a buffer of 'memref<4x?xf32>': only its first size may be dynamic}}
+  %a = memref.alloc(%n) : memref<4x?xf32>
+  return
+}
+
+// -----
+
+func.func @two_sizes(%n: index) {
+  // expected-error @+1 {{cannot plan a buffer of 'memref<?x?xf32>': only its first size may be dynamic}}
+  %a = memref.alloc(%n, %n) : memref<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @in_loop(%n: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  scf.for %i = %c0 to %n step %c1 {
+    // expected-error @+1 {{cannot plan a buffer that is made in a loop}}
+    %a = memref.alloc() : memref<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @escapes() -> memref<4xf32> {
+  %a = memref.alloc() : memref<4xf32>
+  // expected-error @+1 {{returns a buffer that is made in its function}}
+  return %a : memref<4xf32>
+}
+
+// -----
+
+// expected-error @+1 {{must have a single block}}
+func.func @blocks() {
+  cf.br ^next
+^next:
+  return
+}
+
+// -----
+
+// expected-error @+1 {{calls itself; a step cannot recurse}}
+func.func private @recursive() {
+  call @recursive() : () -> ()
+  return
+}
