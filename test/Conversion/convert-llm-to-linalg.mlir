@@ -1,4 +1,4 @@
-// RUN: llmir-opt %s -convert-llm-to-linalg -split-input-file | FileCheck %s
+// RUN: llmir-opt %s -convert-llm-to-linalg -canonicalize -split-input-file | FileCheck %s
 
 // Rows are gathered, in the table's type, and widened.
 // CHECK-LABEL: func @embedding
@@ -94,14 +94,14 @@ func.func @linear_packed_f32(%x: tensor<?x7xf32>, %w: tensor<2x7x32xf32>) -> ten
 // Squares are summed by row; the root is taken once a row; one rounding at the end.
 // CHECK-LABEL: func @rms_norm
 // CHECK-SAME: (%[[X:.*]]: tensor<?x192xf32>, %[[W:.*]]: tensor<192xbf16>)
+// CHECK-DAG: %[[SIZE:.*]] = arith.constant 1.920000e+02 : f32
+// CHECK-DAG: %[[EPS:.*]] = arith.constant 9.99999974E-6 : f32
 // CHECK: linalg.fill
 // CHECK: %[[SQUARES:.*]] = linalg.generic {{.*}} iterator_types = ["parallel", "reduction"]} ins(%[[X]] :
 // CHECK: arith.mulf
 // CHECK: arith.addf
 // CHECK: %[[SCALES:.*]] = linalg.generic {{.*}} iterator_types = ["parallel"]} ins(%[[SQUARES]] : tensor<?xf32>)
-// CHECK: %[[SIZE:.*]] = arith.constant 1.920000e+02 : f32
 // CHECK: %[[MEAN:.*]] = arith.divf %{{.*}}, %[[SIZE]]
-// CHECK: %[[EPS:.*]] = arith.constant 9.99999974E-6 : f32
 // CHECK: %[[SHIFTED:.*]] = arith.addf %[[MEAN]], %[[EPS]]
 // CHECK: %[[ROOT:.*]] = math.sqrt %[[SHIFTED]]
 // CHECK: arith.divf %{{.*}}, %[[ROOT]]
@@ -145,10 +145,11 @@ func.func @rope(%x: tensor<?x6x32xf32>, %table: tensor<512x2x16xf32>, %p: tensor
 
 // x / (1 + exp(-x)), times the partner, in f32.
 // CHECK-LABEL: func @silu_gated
+// CHECK: %[[UNIT:.*]] = arith.constant 1.0{{.*}} : f32
 // CHECK: ^bb0(%[[X:.*]]: f32, %[[M:.*]]: bf16, %{{.*}}: bf16):
 // CHECK: %[[NEG:.*]] = arith.negf %[[X]]
 // CHECK: %[[EXP:.*]] = math.exp %[[NEG]]
-// CHECK: %[[D:.*]] = arith.addf %{{.*}}, %[[EXP]]
+// CHECK: %[[D:.*]] = arith.addf %[[EXP]], %[[UNIT]]
 // CHECK: %[[Y:.*]] = arith.divf %[[X]], %[[D]]
 // CHECK: %[[M1:.*]] = arith.extf %[[M]] : bf16 to f32
 // CHECK: %[[R:.*]] = arith.mulf %[[Y]], %[[M1]]
@@ -162,13 +163,18 @@ func.func @silu_gated(%x: tensor<?x8xf32>, %m: tensor<?x8xbf16>) -> tensor<?x8xb
 
 // The other kinds, each in f32 even where the elements are wider.
 // CHECK-LABEL: func @kinds
-// CHECK: arith.constant 0.707106769 : f32
-// CHECK: math.erf %{{.*}} : f32
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0.0{{.*}} : f32
+// CHECK-DAG: %[[ROOT_HALF:.*]] = arith.constant 0.707106769 : f32
+// CHECK-DAG: %[[ROOT_2_PI:.*]] = arith.constant 0.797884583 : f32
+// CHECK-DAG: %[[CUBIC:.*]] = arith.constant 4.471500e-02 : f32
+// CHECK: %[[X:.*]] = arith.truncf %{{.*}} : f64 to f32
+// CHECK: %[[S:.*]] = arith.mulf %[[X]], %[[ROOT_HALF]] : f32
+// CHECK: math.erf %[[S]] : f32
 // CHECK: arith.extf %{{.*}} : f32 to f64
-// CHECK: arith.constant 0.797884583 : f32
-// CHECK: arith.constant 4.471500e-02 : f32
-// CHECK: math.tanh %{{.*}} : f32
-// CHECK: %[[ZERO:.*]] = arith.constant 0.0{{.*}} : f32
+// CHECK: %[[CUBE:.*]] = arith.mulf %{{.*}}, %[[CUBIC]] : f32
+// CHECK: %[[SUM:.*]] = arith.addf %{{.*}}, %[[CUBE]] : f32
+// CHECK: %[[INNER:.*]] = arith.mulf %[[SUM]], %[[ROOT_2_PI]] : f32
+// CHECK: math.tanh %[[INNER]] : f32
 // CHECK: arith.maximumf %{{.*}}, %[[ZERO]] : f32
 func.func @kinds(%x: tensor<4xf64>) -> (tensor<4xf64>, tensor<4xf64>, tensor<4xf64>) {
   %0 = llm.activation gelu %x : (tensor<4xf64>) -> tensor<4xf64>

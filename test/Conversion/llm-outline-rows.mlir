@@ -2,7 +2,8 @@
 
 // The loop becomes a function over a range of rows. What it captures travels in
 // a structure on the stack, whose slot is made once a call; constants do not.
-// CHECK-LABEL: func private @step_rows_0(%[[CAPTURES:.*]]: !llvm.ptr, %[[BEGIN:.*]]: i64, %[[END:.*]]: i64) attributes {llm.row_loop} {
+// CHECK-LABEL: func private @step_rows_0
+// CHECK-SAME: (%[[CAPTURES:.*]]: !llvm.ptr, %[[BEGIN:.*]]: i64, %[[END:.*]]: i64) attributes {llm.row_loop} {
 // CHECK: %[[F:.*]] = llvm.load %[[CAPTURES]]
 // CHECK: %[[M:.*]] = llvm.extractvalue %[[F]][0]
 // CHECK: %[[X:.*]] = builtin.unrealized_conversion_cast %[[M]] : {{.*}} to memref<?x8xf32>

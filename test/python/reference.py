@@ -9,9 +9,9 @@ what the dialect says, with none of LLMIR's own kernels or optimizations in betw
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,28 @@ def assert_close(
     assert (excess <= 0).all(), f"off by {excess.max()} more than rounding explains"
 
 
+def normal(
+    random: np.random.Generator, shape: tuple[int, ...], dtype: str = "f32"
+) -> Array:
+    """Return random numbers, as an array of `dtype`."""
+    return store(random.standard_normal(shape), dtype)
+
+
+def attention(
+    query: Array, keys: Array, values: Array, scale: float, causal: bool
+) -> Array:
+    """Return attention of [t, heads, d] over [s, kv_heads, d], exactly."""
+    group = query.shape[1] // keys.shape[1]
+    keys, values = (np.repeat(x, group, axis=1) for x in (keys, values))
+    scores = scale * np.einsum("thd,shd->hts", query, keys)
+    if causal:
+        t, s = scores.shape[1:]
+        scores[:, ~np.tri(t, s, s - t, dtype=bool)] = -np.inf
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return np.einsum("hts,shd->thd", weights, values)
+
+
 @dataclass(frozen=True)
 class MemRef:
     """The type of a buffer; an extent of None is known only when the program runs."""
@@ -159,15 +181,12 @@ class Program:
     """A program of the `llm` dialect, compiled by its reference meaning.
 
     text: the program.
-    directory: where the code may be written.
     passes: passes to run before buffers are assigned.
 
     weights, weights_bytes: after `llm-assign-parameters`, what stands where.
     """
 
-    _numbers = itertools.count()
-
-    def __init__(self, text: str, directory: Path, passes: str = "") -> None:
+    def __init__(self, text: str, passes: str = "") -> None:
         """Compile a program."""
         compiler = _native.compiler()
         module = compiler.Module.parse(text)
@@ -187,17 +206,14 @@ class Program:
         }
         module.run(TO_LLVM)
         target = find_target("native")
-        path = directory / f"reference{next(self._numbers)}"
-        path.with_suffix(".o").write_bytes(
-            module.emit_object(target.cpu, target.feature_string)
-        )
-        library = path.with_suffix(".so")
-        compiler.link_shared(
-            str(path.with_suffix(".o")), str(library), allow_undefined=True
-        )
+        code = module.emit_object(target.cpu, target.feature_string)
         # The code calls the mathematical functions of C.
         ctypes.CDLL("libm.so.6", ctypes.RTLD_GLOBAL)
-        self._library = ctypes.CDLL(str(library))
+        with tempfile.TemporaryDirectory(prefix="llmir-") as directory:
+            unlinked, library = Path(directory, "code.o"), Path(directory, "code.so")
+            unlinked.write_bytes(code)
+            compiler.link_shared(str(unlinked), str(library), allow_undefined=True)
+            self._library = ctypes.CDLL(str(library))
 
     def call(self, name: str, *arguments: Array | int) -> list[Array]:
         """Call a function; return copies of its results.

@@ -4,9 +4,9 @@
 // in f32 and rounds once, at the end. This is also the code that the CPU runs
 // for whatever has no kernel, so each op is written as few, row-wise generics.
 
-#include "llmir/Conversion/Passes.h"
 #include "Attention.h"
 #include "Builders.h"
+#include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -72,8 +72,7 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
       sizes.push_back(rewriter.create<tensor::DimOp>(loc, weight, 0));
     Value empty = rewriter.create<tensor::EmptyOp>(loc, sumType, sizes);
     Value zero = Scalars(rewriter, loc).constant(0.0);
-    Value init =
-        rewriter.create<linalg::FillOp>(loc, zero, empty).getResult(0);
+    Value init = rewriter.create<linalg::FillOp>(loc, zero, empty).getResult(0);
     Maps product(getContext(), 3);
     Value sum = generic(
         rewriter, loc, {op.getInput(), weight}, init,
@@ -81,8 +80,8 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
         {IteratorType::parallel, IteratorType::parallel,
          IteratorType::reduction},
         [&](Scalars &s, ValueRange arguments) {
-          return s.add(arguments[2], s.mul(s.widen(arguments[0]),
-                                           s.widen(arguments[1])));
+          return s.add(arguments[2],
+                       s.mul(s.widen(arguments[0]), s.widen(arguments[1])));
         });
     if (!op.getBias() && !op.getResidual() && type == sumType) {
       rewriter.replaceOp(op, sum);
@@ -169,37 +168,37 @@ struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
     Value rows = emptyLike(rewriter, loc, rowsType, op.getInput());
     Value zero = Scalars(rewriter, loc).constant(0.0);
     Value init = rewriter.create<linalg::FillOp>(loc, zero, rows).getResult(0);
-    Value squares =
-        generic(rewriter, loc, op.getInput(), init,
-                {maps.all(), maps.first(rank - 1)}, reduction,
-                [&](Scalars &s, ValueRange arguments) {
-                  Value x = s.widen(arguments[0]);
-                  return s.add(arguments[1], s.mul(x, x));
-                });
+    Value squares = generic(rewriter, loc, op.getInput(), init,
+                            {maps.all(), maps.first(rank - 1)}, reduction,
+                            [&](Scalars &s, ValueRange arguments) {
+                              Value x = s.widen(arguments[0]);
+                              return s.add(arguments[1], s.mul(x, x));
+                            });
     Value size = normalizedSize(rewriter, op);
     // The root is taken once a row, not once an element.
     Maps rowMaps(getContext(), rank - 1);
-    Value scales = generic(
-        rewriter, loc, squares, rows, {rowMaps.all(), rowMaps.all()},
-        SmallVector<IteratorType>(rank - 1, IteratorType::parallel),
-        [&](Scalars &s, ValueRange arguments) {
-          Value mean = s.div(arguments[0], size);
-          Value shifted = s.add(
-              mean, s.builder.create<arith::ConstantOp>(loc, op.getEpsilonAttr()));
-          Value root = s.builder.create<math::SqrtOp>(loc, shifted);
-          return s.div(s.constant(1.0), root);
-        });
+    Value scales =
+        generic(rewriter, loc, squares, rows, {rowMaps.all(), rowMaps.all()},
+                SmallVector<IteratorType>(rank - 1, IteratorType::parallel),
+                [&](Scalars &s, ValueRange arguments) {
+                  Value mean = s.div(arguments[0], size);
+                  Value shifted =
+                      s.add(mean, s.builder.create<arith::ConstantOp>(
+                                      loc, op.getEpsilonAttr()));
+                  Value root = s.builder.create<math::SqrtOp>(loc, shifted);
+                  return s.div(s.constant(1.0), root);
+                });
     Value result = emptyLike(rewriter, loc, type, op.getInput());
     rewriter.replaceOp(
-        op, generic(rewriter, loc, {op.getInput(), scales, op.getWeight()},
-                    result,
-                    {maps.all(), maps.first(rank - 1), maps.dims({rank - 1}),
-                     maps.all()},
-                    parallel, [&](Scalars &s, ValueRange arguments) {
-                      Value x = s.mul(s.widen(arguments[0]), arguments[1]);
-                      return s.round(s.mul(x, s.widen(arguments[2])),
-                                     type.getElementType());
-                    }));
+        op,
+        generic(rewriter, loc, {op.getInput(), scales, op.getWeight()}, result,
+                {maps.all(), maps.first(rank - 1), maps.dims({rank - 1}),
+                 maps.all()},
+                parallel, [&](Scalars &s, ValueRange arguments) {
+                  Value x = s.mul(s.widen(arguments[0]), arguments[1]);
+                  return s.round(s.mul(x, s.widen(arguments[2])),
+                                 type.getElementType());
+                }));
     return success();
   }
 
@@ -290,7 +289,8 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
 private:
   static SmallVector<OpFoldResult> halfSizes(OpBuilder &builder, Location loc,
                                              Value tensor, int64_t half) {
-    SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, loc, tensor);
+    SmallVector<OpFoldResult> sizes =
+        tensor::getMixedSizes(builder, loc, tensor);
     sizes[2] = builder.getIndexAttr(half);
     return sizes;
   }

@@ -3,8 +3,8 @@
 // Applies the reference lowerings to a module, to all ops or to those that no
 // kernel computes.
 
-#include "llmir/Conversion/Passes.h"
 #include "PagedCache.h"
+#include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -6,7 +6,7 @@
 !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
 
 // CHECK-LABEL: func @append
-// CHECK: %{{.*}}, %{{.*}} = llm.append_kv %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}
+// CHECK: %{{.*}}, %{{.*}} = llm.append_kv %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} {
 // CHECK-SAME: block_size = 16 : i32
 // CHECK-SAME: max_seq_len = 4096 : i32
 // CHECK-SAME: : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x1x16x64xf16>, tensor<2x1x16x64xf16>, tensor<2xi32>)

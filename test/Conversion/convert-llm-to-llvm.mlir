@@ -1,0 +1,184 @@
+// RUN: llmir-opt %s -convert-llm-to-llvm -reconcile-unrealized-casts -canonicalize -cse -split-input-file -verify-diagnostics | FileCheck %s
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// The version is exported, the entry point too; all else is internal, and loops
+// stay loops: nobody has a memcpy for what LLVM might make of them.
+// CHECK: llvm.mlir.global external constant @llmir_abi_version(1 : i32)
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-SAME: attributes {passthrough = ["no-builtins", "noinline"]}
+// CHECK: llvm.func internal @layer({{.*}}) attributes {passthrough = ["no-builtins", "noinline"], sym_visibility = "private"}
+
+// The entry point unfolds llmir_step_args (abi.h) by offset: each pointer with
+// its sizes, T at 0, S at 8, R at 16, W at 24.
+// CHECK: llvm.func @llmir_step(%[[RUNTIME:.*]]: !llvm.ptr, %[[ARGS:.*]]: !llvm.ptr) attributes {passthrough = ["no-builtins"]}
+// CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
+// CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)
+// CHECK: llvm.getelementptr %[[ARGS]][32]
+// CHECK-NEXT: %[[TOKENS:.*]] = llvm.load
+// CHECK-NEXT: %[[T:.*]] = llvm.load %[[ARGS]] : !llvm.ptr -> i64
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][40]
+// CHECK-NEXT: %[[POSITIONS:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][48]
+// CHECK-NEXT: %[[SLOTS:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][56]
+// CHECK-NEXT: %[[TABLE:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][8]
+// CHECK-NEXT: %[[S:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][24]
+// CHECK-NEXT: %[[WIDTH:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][64]
+// CHECK-NEXT: %[[LENS:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][72]
+// CHECK-NEXT: %[[STARTS:.*]] = llvm.load
+// CHECK: %[[S1:.*]] = llvm.add %[[S]], %[[ONE]]
+// CHECK: llvm.getelementptr %[[ARGS]][80]
+// CHECK-NEXT: %[[ROWS:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[ARGS]][16]
+// CHECK-NEXT: %[[R:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][104]
+// CHECK-NEXT: %[[CACHE:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][88]
+// CHECK-NEXT: %[[WEIGHTS:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][112]
+// CHECK-NEXT: %[[LOGITS:.*]] = llvm.load
+// CHECK: llvm.getelementptr %[[ARGS]][96]
+// CHECK-NEXT: %[[ARENA:.*]] = llvm.load
+// CHECK: llvm.call @step(%[[TOKENS]], %[[TOKENS]], %[[ZERO]], %[[T]], %[[ONE]],
+// CHECK-SAME: %[[POSITIONS]], %[[POSITIONS]], %[[ZERO]], %[[T]], %[[ONE]],
+// CHECK-SAME: %[[SLOTS]], %[[SLOTS]], %[[ZERO]], %[[T]], %[[ONE]],
+// CHECK-SAME: %[[TABLE]], %[[TABLE]], %[[ZERO]], %[[S]], %[[WIDTH]], %{{[^ ]*}}, %[[ONE]],
+// CHECK-SAME: %[[LENS]], %[[LENS]], %[[ZERO]], %[[S]], %[[ONE]],
+// CHECK-SAME: %[[STARTS]], %[[STARTS]], %[[ZERO]], %[[S1]], %[[ONE]],
+// CHECK-SAME: %[[ROWS]], %[[ROWS]], %[[ZERO]], %[[R]], %[[ONE]],
+// CHECK-SAME: %[[CACHE]],
+// CHECK-SAME: %[[WEIGHTS]], %[[WEIGHTS]],
+// CHECK-SAME: %[[LOGITS]], %[[LOGITS]], %[[ZERO]], %[[R]],
+// CHECK-SAME: %[[ARENA]], %[[ARENA]],
+// CHECK-SAME: %[[RUNTIME]])
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  call @layer(%arena) : (memref<?xi8>) -> ()
+  return
+}
+func.func private @layer(%x: memref<?xi8>) {
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// A product: the function stands at 24 in the runtime's table, the context that
+// it wants at 8. Operands are llmir_tensors on the stack: data, dtype (f32 0,
+// bf16 1, i32 2), rank, sizes, strides. The last operand says whether to add.
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
+// CHECK-DAG: %[[F32:.*]] = llvm.mlir.constant(0 : i32)
+// CHECK-DAG: %[[BF16:.*]] = llvm.mlir.constant(1 : i32)
+// CHECK-DAG: %[[RANK2:.*]] = llvm.mlir.constant(2 : i32)
+// CHECK-DAG: %[[RANK4:.*]] = llvm.mlir.constant(4 : i32)
+// CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
+// CHECK-DAG: %[[C32:.*]] = llvm.mlir.constant(32 : index)
+// CHECK-DAG: %[[I1:.*]] = llvm.mlir.constant(1 : index)
+// CHECK-COUNT-3: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
+// CHECK: llvm.getelementptr %[[RUNTIME]][24]
+// CHECK-NEXT: %[[LINEAR:.*]] = llvm.load
+// CHECK-NEXT: llvm.getelementptr %[[RUNTIME]][8]
+// CHECK-NEXT: %[[CONTEXT:.*]] = llvm.load
+// CHECK: llvm.insertvalue %{{.*}}, %{{.*}}[0]
+// CHECK-NEXT: llvm.insertvalue %[[BF16]], %{{.*}}[1]
+// CHECK-NEXT: llvm.insertvalue %[[RANK2]], %{{.*}}[2]
+// CHECK-NEXT: llvm.insertvalue %{{.*}}, %{{.*}}[3, 0]
+// CHECK-NEXT: llvm.insertvalue %[[C32]], %{{.*}}[4, 0]
+// CHECK-NEXT: llvm.insertvalue %[[C32]], %{{.*}}[3, 1]
+// CHECK-NEXT: llvm.insertvalue %[[I1]], %{{.*}}[4, 1]
+// CHECK-NEXT: llvm.store %{{.*}}, %[[X:.*]] :
+// CHECK: llvm.insertvalue %[[BF16]], %{{.*}}[1]
+// CHECK-NEXT: llvm.insertvalue %[[RANK4]], %{{.*}}[2]
+// CHECK: llvm.store %{{.*}}, %[[W:.*]] :
+// CHECK: llvm.insertvalue %[[F32]], %{{.*}}[1]
+// CHECK: llvm.store %{{.*}}, %[[OUT:.*]] :
+// CHECK: llvm.call %[[LINEAR]](%[[CONTEXT]], %[[X]], %[[W]], %[[OUT]], %[[ONE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %token_ids, %c0 : memref<?xi32>
+  %x = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x32xbf16>
+  %w = memref.view %weights[%c0][] : memref<?xi8> to memref<2x16x32x2xbf16>
+  llm.call_kernel linear accumulate ins(%x, %w : memref<?x32xbf16>, memref<2x16x32x2xbf16>) outs(%logits : memref<?x64xf32>)
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// The other functions of the table, at 16, 32 and 40. Without `accumulate` a
+// product stores; a cache is a pointer, a layer a number, the scale an f32
+// before the outputs.
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
+// CHECK-DAG: %[[SCALE:.*]] = llvm.mlir.constant(5.000000e-01 : f32)
+// CHECK-DAG: %[[STORE:.*]] = llvm.mlir.constant(0 : i64)
+// CHECK: llvm.getelementptr %[[RUNTIME]][24]
+// CHECK: llvm.call %{{.*}}, %[[STORE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK: llvm.getelementptr %[[RUNTIME]][32]
+// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
+// CHECK: llvm.getelementptr %[[RUNTIME]][40]
+// CHECK: llvm.call %{{.*}}, %[[SCALE]], %{{.*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, f32, !llvm.ptr) -> ()
+// CHECK: llvm.getelementptr %[[RUNTIME]][16]
+// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %token_ids, %c0 : memref<?xi32>
+  %k = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x2x32xf32>
+  llm.call_kernel linear ins(%k : memref<?x2x32xf32>) outs(%logits : memref<?x64xf32>)
+  llm.call_kernel append_kv ins(%cache, %c0, %k, %k, %slots : !kv, index, memref<?x2x32xf32>, memref<?x2x32xf32>, memref<?xi32>)
+  llm.call_kernel paged_attention ins(%cache, %c0, %k, %block_table, %context_lens, %row_starts
+      : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%k : memref<?x2x32xf32>) {scale = 0.5 : f32}
+  %f = constant @rows : (!llvm.ptr, i64, i64) -> ()
+  %p = llvm.mlir.zero : !llvm.ptr
+  llm.call_kernel parallel_for ins(%f, %p, %n : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index)
+  return
+}
+// A loop over rows keeps its own signature.
+// CHECK: llvm.func internal @rows(%{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64) attributes
+func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes {llm.row_loop} {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{has no function `step` to export}}
+module {
+}
+
+// -----
+
+// expected-error @+1 {{must have 11 arguments here, but has 1}}
+func.func @step(%x: memref<?xi32>) {
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// Only the runtime's functions can be called.
+// expected-error @+1 {{failed to legalize operation}}
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  llm.call_kernel no_such_kernel ins(%slots : memref<?xi32>)
+  return
+}

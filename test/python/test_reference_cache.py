@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What the ops of the paged cache mean, against arrays that simply grow.
+
+Scenarios of many appends: after each, the block table, what a lookup gives back and
+what attention makes of it are what a model of the op's description says.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from llmir import _native
+from reference import (
+    Array,
+    Cache,
+    Program,
+    assert_close,
+    attention,
+    load,
+    normal,
+    store,
+)
+
+LAYERS, DIM, BLOCK, MAX_LEN, SEQUENCES, BLOCKS = 3, 5, 4, 22, 5, 30
+COLUMNS = 6
+# A prompt whose lookups end within a block.
+POSITIONS = 21
+
+PAGED = """
+!kv = !llm.paged_kv_cache<{cache}, 3, {kv_heads}, 5, 4, 22>
+!new = tensor<?x?x{kv_heads}x5x{dtype}>
+!rows = tensor<?x{kv_heads}x5x{dtype}>
+!context = tensor<?x21x{kv_heads}x5x{dtype}>
+
+func.func @append(%cache: !kv, %keys: !new, %values: !new, %ids: tensor<?xi32>,
+                  %layer: index) -> (!kv, tensor<?x?xi32>) {{
+  %new, %blocks = llm.append_kv %cache, %keys, %values, %ids layer %layer
+    : (!kv, !new, !new, tensor<?xi32>, index) -> (!kv, tensor<?x?xi32>)
+  return %new, %blocks : !kv, tensor<?x?xi32>
+}}
+
+func.func @append_slots(%cache: !kv, %keys: !rows, %values: !rows,
+                        %slots: tensor<?xi32>, %layer: index) -> !kv {{
+  %new = llm.append_kv %cache, %keys, %values slots %slots layer %layer
+    : (!kv, !rows, !rows, tensor<?xi32>, index) -> !kv
+  return %new : !kv
+}}
+
+func.func @lookup(%cache: !kv, %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>,
+                  %layer: index) -> (!context, !context) {{
+  %keys, %values = llm.lookup_kv %cache, %blocks, %lens layer %layer
+    : (!kv, tensor<?x?xi32>, tensor<?xi32>, index) -> (!context, !context)
+  return %keys, %values : !context, !context
+}}
+
+func.func @attend(%query: tensor<?x?x{heads}x5x{dtype}>, %cache: !kv,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %layer: index)
+    -> tensor<?x?x{heads}x5x{result}> {{
+  %r = llm.paged_attention %query, %cache, %blocks, %lens layer %layer
+    : (tensor<?x?x{heads}x5x{dtype}>, !kv, tensor<?x?xi32>, tensor<?xi32>, index)
+    -> tensor<?x?x{heads}x5x{result}>
+  return %r : tensor<?x?x{heads}x5x{result}>
+}}
+
+func.func @attend_ragged(%query: tensor<?x{heads}x5x{dtype}>, %cache: !kv,
+                         %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>,
+                         %rows: tensor<?xi32>, %layer: index)
+    -> tensor<?x{heads}x5x{result}> {{
+  %r = llm.paged_attention %query, %cache, %blocks, %lens rows %rows layer %layer
+    : (tensor<?x{heads}x5x{dtype}>, !kv, tensor<?x?xi32>, tensor<?xi32>,
+       tensor<?xi32>, index) -> tensor<?x{heads}x5x{result}>
+  return %r : tensor<?x{heads}x5x{result}>
+}}
+"""
+
+
+class Appended:
+    """What a cache should hold, and the allocator that its ops describe."""
+
+    def __init__(self, dtypes: tuple[str, str], kv_heads: int) -> None:
+        self.dtypes = dtypes
+        empty = np.empty((0, kv_heads, DIM))
+        self.keys = [[empty] * SEQUENCES for _ in range(LAYERS)]
+        self.values = [[empty] * SEQUENCES for _ in range(LAYERS)]
+        self.table = np.full((SEQUENCES, COLUMNS), -1, np.int32)
+        self.used = 0
+
+    def append(self, layer: int, ids: Array, keys: Array, values: Array) -> None:
+        """Append tokens [b, t, kv_heads, d] of the op's element type."""
+        given, held = self.dtypes
+        for pools, tokens in ((self.keys, keys), (self.values, values)):
+            rounded = load(store(load(tokens, given), held), held)
+            for b, sequence in enumerate(ids):
+                pools[layer][sequence] = np.concatenate(
+                    [pools[layer][sequence], rounded[b]]
+                )
+        for sequence in ids:
+            for column in range(-(-self.length(layer, sequence) // BLOCK)):
+                if self.table[sequence, column] < 0:
+                    self.table[sequence, column] = self.used
+                    self.used += 1
+
+    def length(self, layer: int, sequence: int) -> int:
+        """Return how many positions of a sequence a layer has."""
+        return len(self.keys[layer][sequence])
+
+    @property
+    def lengths(self) -> Array:
+        """How many positions each layer has of each sequence."""
+        sequences = range(SEQUENCES)
+        return np.array(
+            [[self.length(i, s) for s in sequences] for i in range(LAYERS)], np.int32
+        )
+
+
+# Batches of seq_ids, and how many tokens each of them gets. They reach a block's
+# end exactly, cross one and several, and fill a sequence.
+STEPS = [
+    ([2, 0], 3),
+    ([0, 2, 4], 1),
+    ([1], 9),
+    ([4, 1, 0], 5),
+    ([2], 1),
+    ([3, 2], 6),
+    ([1], 8),
+]
+
+
+class TestPagedCache:
+    @pytest.mark.parametrize(
+        ("heads", "kv_heads", "held", "given", "result"),
+        [
+            (2, 2, "f32", "f32", "f32"),
+            (6, 2, "bf16", "f32", "bf16"),
+            (3, 1, "f16", "bf16", "f32"),
+        ],
+    )
+    def test_many_steps(
+        self,
+        heads: int,
+        kv_heads: int,
+        held: str,
+        given: str,
+        result: str,
+    ) -> None:
+        program = Program(
+            PAGED.format(
+                cache=held, kv_heads=kv_heads, heads=heads, dtype=given, result=result
+            )
+        )
+        cache = Cache.empty(
+            held,
+            LAYERS,
+            kv_heads,
+            DIM,
+            BLOCK,
+            MAX_LEN,
+            blocks=BLOCKS,
+            sequences=SEQUENCES,
+        )
+        expected = Appended((given, held), kv_heads)
+        random = np.random.default_rng(kv_heads)
+        for ids, tokens in STEPS:
+            sequences = np.array(ids, np.int32)
+            # Layers one after the other, as a model has them.
+            for layer in range(LAYERS):
+                new = (len(ids), tokens, kv_heads, DIM)
+                keys, values = normal(random, (2, *new), given)
+                *tensors, blocks = program.call(
+                    "append", *cache.tensors, keys, values, sequences, layer
+                )
+                cache = Cache(*tensors)
+                expected.append(layer, sequences, keys, values)
+                assert np.array_equal(cache.table, expected.table)
+                assert np.array_equal(cache.lengths, expected.lengths)
+                assert cache.used == expected.used
+                assert np.array_equal(blocks, expected.table[sequences])
+                self.read_back(program, cache, expected, layer, sequences, blocks)
+                self.attend(
+                    program, cache, expected, layer, sequences, blocks, tokens, result
+                )
+        assert expected.used == 16
+        assert expected.lengths.max() == MAX_LEN
+        # Appends to a layer leave the others as they were.
+        everything = np.arange(SEQUENCES, dtype=np.int32)
+        for layer in range(LAYERS):
+            self.read_back(program, cache, expected, layer, everything, cache.table)
+
+    @staticmethod
+    def read_back(
+        program: Program,
+        cache: Cache,
+        expected: Appended,
+        layer: int,
+        sequences: Array,
+        blocks: Array,
+    ) -> None:
+        """Check that a lookup gives what was appended, and 0 beyond."""
+        given, _ = expected.dtypes
+        lens = expected.lengths[layer, sequences]
+        found = program.call("lookup", *cache.tensors, blocks, lens, layer)
+        for actual, pools in zip(found, (expected.keys, expected.values), strict=True):
+            for b, sequence in enumerate(sequences):
+                full = np.zeros((MAX_LEN, *actual.shape[2:]))
+                full[: lens[b]] = pools[layer][sequence]
+                assert np.array_equal(actual[b], store(full[:POSITIONS], given)), (
+                    layer,
+                    sequence,
+                )
+
+    @staticmethod
+    def attend(
+        program: Program,
+        cache: Cache,
+        expected: Appended,
+        layer: int,
+        sequences: Array,
+        blocks: Array,
+        tokens: int,
+        result: str,
+    ) -> None:
+        """Check attention of the last tokens, in one shape and end to end."""
+        given, _ = expected.dtypes
+        heads = int(
+            re.findall(r"x(\d+)x5x", program.linalg.partition("@attend(")[2])[0]
+        )
+        random = np.random.default_rng(tokens)
+        lens = expected.lengths[layer, sequences]
+        query = normal(random, (len(sequences), tokens, heads, DIM), given)
+        exact = np.stack(
+            [
+                attention(
+                    load(query[b], given),
+                    expected.keys[layer][sequence],
+                    expected.values[layer][sequence],
+                    DIM**-0.5,
+                    causal=True,
+                )
+                for b, sequence in enumerate(sequences)
+            ]
+        )
+        operands = (*cache.tensors, blocks, lens)
+        actual = program.run(query, *operands, layer, name="attend")
+        assert_close(actual, exact, result)
+        starts = np.arange(0, query.shape[0] * tokens + 1, tokens, dtype=np.int32)
+        flat = query.reshape(-1, heads, DIM)
+        ragged = program.run(flat, *operands, starts, layer, name="attend_ragged")
+        assert np.array_equal(ragged.reshape(actual.shape), actual)
+
+    def test_ragged_rows_and_slots(self) -> None:
+        """Sequences of unequal numbers of new tokens, in blocks chosen elsewhere."""
+        heads, kv_heads = 4, 2
+        program = Program(
+            PAGED.format(
+                cache="f32", kv_heads=kv_heads, heads=heads, dtype="f32", result="f32"
+            )
+        )
+        random = np.random.default_rng(5)
+        cache = Cache.empty(
+            "f32", LAYERS, kv_heads, DIM, BLOCK, MAX_LEN, blocks=9, sequences=0
+        )
+        # A table narrower than the longest sequence, with room that is not used.
+        table = np.array([[7, 2, -1], [0, -1, -1], [5, 8, 1]], np.int32)
+        lens, new = np.array([6, 1, 11], np.int32), [2, 1, 7]
+        layer = 1
+        held = normal(random, (2, 3, 11, kv_heads, DIM))
+        for first in (True, False):
+            places = [
+                (b, p)
+                for b in range(3)
+                for p in range(lens[b])
+                if first == (p < lens[b] - new[b])
+            ]
+            slots = [table[b, p // BLOCK] * BLOCK + p % BLOCK for b, p in places]
+            keys, values = (
+                np.ascontiguousarray([x[place] for place in places]) for x in held
+            )
+            before = cache
+            cache = Cache(
+                *program.call(
+                    "append_slots",
+                    *cache.tensors,
+                    keys,
+                    values,
+                    np.array(slots, np.int32),
+                    layer,
+                )
+            )
+            for pool, old, rows in (
+                (cache.keys, before.keys, keys),
+                (cache.values, before.values, values),
+            ):
+                wanted = old.copy()
+                flat = wanted[layer].reshape(-1, kv_heads, DIM)
+                flat[slots] = rows
+                assert np.array_equal(pool, wanted)
+            assert cache.used == 0
+        starts = np.cumsum([0, *new], dtype=np.int32)
+        query = normal(random, (starts[-1], heads, DIM))
+        actual = program.run(
+            query, *cache.tensors, table, lens, starts, layer, name="attend_ragged"
+        )
+        for b in range(3):
+            rows = slice(starts[b], starts[b + 1])
+            keys, values = (x[b, : lens[b]].astype(np.float64) for x in held)
+            exact = attention(
+                query[rows].astype(np.float64), keys, values, DIM**-0.5, causal=True
+            )
+            assert_close(actual[rows], exact, "f32")
+
+    def test_published_forms(self) -> None:
+        program = Program(
+            """
+    !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+    !tokens = tensor<2x1x16x64xf16>
+    func.func @main(
+        %query: !tokens, %kv_cache: !kv_cache_t, %keys: !tokens,
+        %values: !tokens, %seq_ids: tensor<2xi32>, %seq_lens: tensor<2xi32>)
+        -> (!tokens, tensor<2x1xi32>) {
+      %new_kv, %block_indices = llm.append_kv %kv_cache, %keys, %values, %seq_ids {
+        block_size = 16 : i32,
+        max_seq_len = 4096 : i32
+      } : (!kv_cache_t, tensor<2x1x16x64xf16>, tensor<2x1x16x64xf16>, tensor<2xi32>)
+          -> (!kv_cache_t, tensor<2x1xi32>)
+      %output = llm.paged_attention %query, %new_kv, %block_indices, %seq_lens {
+        num_heads = 16 : i32,
+        head_dim = 64 : i32,
+        scale = 0.125 : f32
+      } : (tensor<2x1x16x64xf16>, !kv_cache_t, tensor<2x1xi32>, tensor<2xi32>)
+          -> tensor<2x1x16x64xf16>
+      return %output, %block_indices : !tokens, tensor<2x1xi32>
+    }
+            """
+        )
+        random = np.random.default_rng(0)
+        cache = Cache.empty("f16", 12, 16, 64, 16, 4096, blocks=2, sequences=8)
+        query, keys, values = normal(random, (3, 2, 1, 16, 64), "f16")
+        ids, lens = np.array([6, 3], np.int32), np.ones(2, np.int32)
+        output, blocks = program.call(
+            "main", query, *cache.tensors, keys, values, ids, lens
+        )
+        # One token sees itself.
+        assert np.array_equal(output, values)
+        assert blocks.tolist() == [[0], [1]]
+
+    def test_through_calls_and_loops(self) -> None:
+        program = Program(
+            """
+            !kv = !llm.paged_kv_cache<f32, 3, 1, 2, 4, 8>
+            !new = tensor<1x?x1x2xf32>
+            func.func private @layer(%cache: !kv, %x: !new, %ids: tensor<1xi32>,
+                                     %layer: index) -> (!new, !kv) {
+              %new, %blocks = llm.append_kv %cache, %x, %x, %ids layer %layer
+                : (!kv, !new, !new, tensor<1xi32>, index) -> (!kv, tensor<1x2xi32>)
+              %zero = arith.constant 0 : index
+              %one = arith.constant 1 : index
+              %n = tensor.dim %x, %one : !new
+              %length = arith.index_cast %n : index to i32
+              %lens = tensor.from_elements %length : tensor<1xi32>
+              %y = llm.paged_attention %x, %new, %blocks, %lens layer %layer
+                : (!new, !kv, tensor<1x2xi32>, tensor<1xi32>, index) -> !new
+              return %y, %new : !new, !kv
+            }
+            func.func @main(%cache: !kv, %x: !new, %ids: tensor<1xi32>, %n: index)
+                -> (!new, !kv) {
+              %zero = arith.constant 0 : index
+              %one = arith.constant 1 : index
+              %y, %new = scf.for %i = %zero to %n step %one
+                  iter_args(%h = %x, %kv = %cache) -> (!new, !kv) {
+                %runs = arith.cmpi ne, %i, %one : index
+                %out:2 = scf.if %runs -> (!new, !kv) {
+                  %r:2 = func.call @layer(%kv, %h, %ids, %i)
+                    : (!kv, !new, tensor<1xi32>, index) -> (!new, !kv)
+                  scf.yield %r#0, %r#1 : !new, !kv
+                } else {
+                  scf.yield %h, %kv : !new, !kv
+                }
+                scf.yield %out#0, %out#1 : !new, !kv
+              }
+              return %y, %new : !new, !kv
+            }
+            """
+        )
+        random = np.random.default_rng(1)
+        cache = Cache.empty("f32", 3, 1, 2, 4, 8, blocks=2, sequences=1)
+        x = normal(random, (1, 5, 1, 2))
+        y, *tensors = program.call("main", *cache.tensors, x, np.zeros(1, np.int32), 3)
+        assert Cache(*tensors).lengths.tolist() == [[5], [0], [5]]
+        expected = x[0].astype(np.float64)
+        for _ in range(2):
+            expected = attention(
+                expected, expected, expected, scale=2**-0.5, causal=True
+            )
+        assert_close(y, expected[None], "f32")
+
+    def test_refuses_what_it_cannot_take_apart(self) -> None:
+        module = _native.compiler().Module.parse(
+            """
+            !kv = !llm.paged_kv_cache<f32, 1, 1, 2, 4, 8>
+            func.func @f(%a: !kv, %b: !kv, %c: i1) -> !kv {
+              %r = arith.select %c, %a, %b : !kv
+              return %r : !kv
+            }
+            """
+        )
+        with pytest.raises(RuntimeError, match=r"4:20: error: .* take apart"):
+            module.run("convert-llm-to-linalg")
