@@ -7,6 +7,10 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <optional>
 
 namespace llmir {
 
@@ -31,6 +35,23 @@ inline void appendArgumentToAll(mlir::ModuleOp module, mlir::Type type) {
       return;
     call.getOperandsMutable().append(caller.getArguments().back());
   });
+}
+
+/// The bytes of a buffer of `type` with its dynamic sizes set to `dynamicSize`,
+/// or nothing if elements are not whole bytes or the number is absurd.
+inline std::optional<int64_t> byteSize(mlir::ShapedType type,
+                                       int64_t dynamicSize) {
+  if (!type.getElementType().isIntOrFloat() ||
+      type.getElementTypeBitWidth() % 8 != 0)
+    return std::nullopt;
+  int64_t bytes = type.getElementTypeBitWidth() / 8;
+  for (int64_t size : type.getShape())
+    if (llvm::MulOverflow(
+            bytes, mlir::ShapedType::isDynamic(size) ? dynamicSize : size,
+            bytes) ||
+        bytes > (int64_t(1) << 48))
+      return std::nullopt;
+  return bytes;
 }
 
 } // namespace llmir

@@ -51,8 +51,8 @@ createTargetMachine(const llmir::CodegenOptions &options) {
   TargetOptions targetOptions;
   // Results must not depend on which operations LLVM happens to fuse.
   targetOptions.AllowFPOpFusion = FPOpFusion::Strict;
-  // Only the features say what may be used: a CPU's name would imply some that a
-  // virtual machine hides.
+  // Only the features say what may be used: a CPU's name would imply some that
+  // a virtual machine hides.
   std::unique_ptr<TargetMachine> machine(target->createTargetMachine(
       triple, kBaseCPU, options.features, targetOptions, Reloc::PIC_,
       std::nullopt, CodeGenOptLevel::Aggressive));

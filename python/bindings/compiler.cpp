@@ -160,16 +160,15 @@ public:
     llvm::raw_string_ostream stream(message);
     PassManager manager(&context, ModuleOp::getOperationName());
     if (failed(parsePassPipeline(pipeline, manager, stream)))
-      throw std::runtime_error(
-          diagnostics.takeOr(message.empty() ? "no such pipeline"
-                                             : message.c_str()));
+      throw std::runtime_error(diagnostics.takeOr(
+          message.empty() ? "no such pipeline" : message.c_str()));
     if (failed(manager.run(*module)))
       throw std::runtime_error(diagnostics.takeOr("a pass failed"));
   }
 
   std::string model() {
-    auto facts = module->getOperation()->getAttrOfType<DictionaryAttr>(
-        "llm.model");
+    auto facts =
+        module->getOperation()->getAttrOfType<DictionaryAttr>("llm.model");
     if (!facts)
       throw nb::value_error("the program has no attribute llm.model");
     return toText(toJSON(facts));
@@ -179,13 +178,13 @@ public:
     if (auto step = module->lookupSymbol<func::FuncOp>("step"))
       for (Type type : step.getArgumentTypes())
         if (auto cache = dyn_cast<PagedKVCacheType>(type))
-          return toText(llvm::json::Object{
-              {"dtype", nameOf(cache.getElementType())},
-              {"layers", cache.getLayers()},
-              {"kv_heads", cache.getKvHeads()},
-              {"head_dim", cache.getHeadDim()},
-              {"block_size", cache.getBlockSize()},
-              {"max_seq_len", cache.getMaxSeqLen()}});
+          return toText(
+              llvm::json::Object{{"dtype", nameOf(cache.getElementType())},
+                                 {"layers", cache.getLayers()},
+                                 {"kv_heads", cache.getKvHeads()},
+                                 {"head_dim", cache.getHeadDim()},
+                                 {"block_size", cache.getBlockSize()},
+                                 {"max_seq_len", cache.getMaxSeqLen()}});
     throw nb::value_error("the program has no function step with a cache");
   }
 

@@ -209,9 +209,11 @@ TEST(LinearLevels, VectorLevelsAgreeBitForBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Levels, LinearBF16Test, ::testing::ValuesIn(testedLevels()),
-    [](const auto &info) { return std::string(cpuLevelName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Levels, LinearBF16Test,
+                         ::testing::ValuesIn(testedLevels()),
+                         [](const auto &info) {
+                           return std::string(cpuLevelName(info.param));
+                         });
 
 INSTANTIATE_TEST_SUITE_P(
     Levels, LinearTest,

@@ -15,7 +15,8 @@ namespace llmir {
 /// Adds the reference lowerings of the ops that compute on tensors alone.
 void populateLLMToLinalgPatterns(mlir::RewritePatternSet &patterns);
 
-/// Adds lowerings of bf16 conversions to integer arithmetic.
+/// Adds lowerings of bf16 conversions to integer arithmetic, and of other
+/// arithmetic on bf16 to f32.
 void populateExpandBF16Patterns(mlir::RewritePatternSet &patterns);
 
 #define GEN_PASS_DECL

@@ -50,7 +50,10 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
     one that it was made of: `--llm-verify-cache-uses` has shown that nothing
     else reads it.
   }];
-  let dependentDialects = ["::mlir::tensor::TensorDialect"];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+    "::mlir::tensor::TensorDialect"
+  ];
 }
 
 def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
@@ -117,6 +120,7 @@ def OutlineRows : Pass<"llm-outline-rows", "::mlir::ModuleOp"> {
     of a range of rows, and a call of the runtime's `parallel_for`.
   }];
   let dependentDialects = [
+    "::llmir::llm::LLMDialect", "::mlir::arith::ArithDialect",
     "::mlir::func::FuncDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::scf::SCFDialect"
   ];
@@ -125,8 +129,9 @@ def OutlineRows : Pass<"llm-outline-rows", "::mlir::ModuleOp"> {
 def ExpandBF16 : Pass<"llm-expand-bf16"> {
   let summary = "Lower bf16 conversions to integer arithmetic";
   let description = [{
-    Widening is a shift; narrowing rounds to nearest even and keeps NaN. LLVM 18
-    aborts on some vectors of bf16 conversions and misrounds others.
+    Widening is a shift; narrowing rounds to nearest even and keeps NaN. Arithmetic
+    in bf16 happens in f32 and is rounded. LLVM 18 aborts on some vectors of bf16
+    and misrounds others.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect"];
 }

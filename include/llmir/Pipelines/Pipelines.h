@@ -11,8 +11,7 @@
 
 namespace llmir {
 
-struct CPUPipelineOptions
-    : mlir::PassPipelineOptions<CPUPipelineOptions> {
+struct CPUPipelineOptions : mlir::PassPipelineOptions<CPUPipelineOptions> {
   Option<int64_t> maxBatchTokens{
       *this, "max-batch-tokens",
       llvm::cl::desc("The most tokens that one step takes"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// From the LLVM dialect to machine code, in this process: no compiler, assembler
-// or linker is run.
+// From the LLVM dialect to machine code, in this process: no compiler,
+// assembler or linker is run.
 
 #ifndef LLMIR_TARGET_CODEGEN_H
 #define LLMIR_TARGET_CODEGEN_H

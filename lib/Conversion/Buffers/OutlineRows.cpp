@@ -3,9 +3,9 @@
 // Hands row loops to the runtime's threads. A loop becomes a function over a
 // range of rows; what it captures travels in a structure on the caller's stack.
 
+#include "../ModuleUtils.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
-#include "../ModuleUtils.h"
 
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -56,8 +56,8 @@ private:
     for (Value capture : captures) {
       Type type = converter.convertType(capture.getType());
       if (!type)
-        return loop.emitError() << "captures a value of type "
-                                << capture.getType();
+        return loop.emitError()
+               << "captures a value of type " << capture.getType();
       types.push_back(type);
     }
     auto frameType = LLVM::LLVMStructType::getLiteral(&getContext(), types);
@@ -104,8 +104,8 @@ private:
         mapping.map(capture, castTo(builder, loc, member, capture.getType()));
       }
     }
-    Value begin = castTo(builder, loc, entry->getArgument(1),
-                         builder.getIndexType());
+    Value begin =
+        castTo(builder, loc, entry->getArgument(1), builder.getIndexType());
     Value end =
         castTo(builder, loc, entry->getArgument(2), builder.getIndexType());
     Value one = builder.create<arith::ConstantIndexOp>(loc, 1);
@@ -131,8 +131,7 @@ private:
     builder.setInsertionPoint(loop);
     Value frame = builder.create<LLVM::UndefOp>(loc, frameType);
     for (auto [index, capture] : llvm::enumerate(captures)) {
-      Type type =
-          cast<LLVM::LLVMStructType>(frameType).getBody()[index];
+      Type type = cast<LLVM::LLVMStructType>(frameType).getBody()[index];
       frame = builder.create<LLVM::InsertValueOp>(
           loc, frame, castTo(builder, loc, capture, type), index);
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Plans the memory of a step when compiling. All sizes are tokens x constant, so
-// with the most tokens known every buffer has a fixed place, found greedily: the
-// largest first, each at the lowest offset that is free while it is alive.
+// Plans the memory of a step when compiling. All sizes are tokens x constant,
+// so with the most tokens known every buffer has a fixed place, found greedily:
+// the largest first, each at the lowest offset that is free while it is alive.
 
-#include "llmir/Conversion/Passes.h"
 #include "../ModuleUtils.h"
+#include "llmir/Conversion/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -92,12 +92,14 @@ private:
         alloc.emitError("cannot plan a buffer that is made in a loop");
         return WalkResult::interrupt();
       }
-      int64_t bytes = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
-      for (int64_t size : type.getShape())
-        bytes *= ShapedType::isDynamic(size) ? maxBatchTokens : size;
-      PlacedBuffer buffer = {alloc, static_cast<int64_t>(
-                                        llvm::alignTo(bytes, kAlignment)),
-                             positions[alloc], positions[alloc]};
+      std::optional<int64_t> bytes = llmir::byteSize(type, maxBatchTokens);
+      if (!bytes) {
+        alloc.emitError() << "cannot place a buffer of " << type;
+        return WalkResult::interrupt();
+      }
+      PlacedBuffer buffer = {
+          alloc, static_cast<int64_t>(llvm::alignTo(*bytes, kAlignment)),
+          positions[alloc], positions[alloc]};
       if (failed(extendLife(alloc, block, positions, buffer)))
         return WalkResult::interrupt();
       frame.buffers.push_back(buffer);
@@ -127,9 +129,15 @@ private:
         return user->emitError("returns a buffer that is made in its function");
       unsigned position = positions[block.findAncestorOpInBlock(*user)];
       buffer.end = std::max(buffer.end, position);
-      if (isa<ViewLikeOpInterface>(user) &&
+      bool isView = isa<ViewLikeOpInterface>(user);
+      if (isView &&
           failed(extendLife(user->getResult(0), block, positions, buffer)))
         return failure();
+      if (!isView && llvm::any_of(user->getResultTypes(), [](Type type) {
+            return isa<BaseMemRefType>(type);
+          }))
+        return user->emitError("gives a planned buffer another name, under "
+                               "which its life cannot be followed");
     }
     return success();
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Code for everything that has no kernel. What surrounds the products of a
-// language model works on rows, one a token: neighbouring ops are fused into one
-// parallel loop over rows, and each becomes a loop nest whose innermost
+// language model works on rows, one a token: neighbouring ops are fused into
+// one parallel loop over rows, and each becomes a loop nest whose innermost
 // dimension is in vectors. Doing this on buffers keeps fusion trivial: all it
 // asks is that a row reads no other row that the loop writes.
 
@@ -41,15 +41,14 @@ static int64_t vectorSizeFor(int64_t size) {
   return std::min<int64_t>(size & -size, kMaxVectorSize);
 }
 
-/// Whether `op` can be emitted as loops here: one output, and all loops parallel
-/// but perhaps the innermost.
+/// Whether `op` can be emitted as loops here: one output, and all loops
+/// parallel but perhaps the innermost.
 static bool isRowOp(Operation *op) {
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
   if (!linalgOp || !linalgOp.hasPureBufferSemantics() ||
       linalgOp.getNumDpsInits() != 1 || linalgOp.getNumLoops() == 0)
     return false;
-  SmallVector<utils::IteratorType> iterators =
-      linalgOp.getIteratorTypesArray();
+  SmallVector<utils::IteratorType> iterators = linalgOp.getIteratorTypesArray();
   for (auto [dim, iterator] : llvm::enumerate(iterators))
     if (iterator != utils::IteratorType::parallel &&
         (dim == 0 || dim + 1 != iterators.size()))
@@ -60,8 +59,7 @@ static bool isRowOp(Operation *op) {
   // Rows of the output are the rows of the loop.
   AffineMap output = linalgOp.getIndexingMapsArray().back();
   return output.getNumResults() > 0 &&
-         output.getResult(0) ==
-             getAffineDimExpr(0, op->getContext());
+         output.getResult(0) == getAffineDimExpr(0, op->getContext());
 }
 
 namespace {
@@ -80,9 +78,10 @@ static Buffer traceBuffer(Value value) {
   bool sameRows = true;
   while (Operation *op = value.getDefiningOp()) {
     if (auto subview = dyn_cast<memref::SubViewOp>(op)) {
-      sameRows &= !subview.isDynamicOffset(0) && subview.getStaticOffset(0) == 0 &&
-                  !subview.isDynamicStride(0) && subview.getStaticStride(0) == 1 &&
-                  !subview.getDroppedDims().test(0);
+      sameRows &=
+          !subview.isDynamicOffset(0) && subview.getStaticOffset(0) == 0 &&
+          !subview.isDynamicStride(0) && subview.getStaticStride(0) == 1 &&
+          !subview.getDroppedDims().test(0);
       value = subview.getSource();
     } else if (auto expand = dyn_cast<memref::ExpandShapeOp>(op)) {
       sameRows &= expand.getReassociationIndices()[0].size() == 1;
@@ -102,8 +101,8 @@ static Buffer traceBuffer(Value value) {
   return {value, sameRows};
 }
 
-/// Resolves the size of a dimension through views and allocations, so that equal
-/// sizes are seen to be equal.
+/// Resolves the size of a dimension through views and allocations, so that
+/// equal sizes are seen to be equal.
 static Extent traceExtent(Value memref, int64_t dim) {
   Buffer buffer = traceBuffer(memref);
   if (dim == 0 && buffer.sameRows)
@@ -188,8 +187,8 @@ private:
         for (OpOperand &use : index->getUses()) {
           auto load = dyn_cast<memref::LoadOp>(use.getOwner());
           if (!load || use.getOperandNumber() != load->getNumOperands() - 1 ||
-              llvm::is_contained(
-                  load.getIndices().drop_back(), index.getResult()))
+              llvm::is_contained(load.getIndices().drop_back(),
+                                 index.getResult()))
             return false;
         }
         continue;
@@ -197,7 +196,8 @@ private:
       if (auto load = dyn_cast<memref::LoadOp>(nested)) {
         SmallVector<int64_t> strides;
         int64_t offset;
-        if (failed(getStridesAndOffset(load.getMemRefType(), strides, offset)) ||
+        if (failed(
+                getStridesAndOffset(load.getMemRefType(), strides, offset)) ||
             strides.empty() || strides.back() != 1)
           return false;
         // Only the last index may differ between lanes.
@@ -251,8 +251,8 @@ private:
     Value zero = builder.create<arith::ConstantIndexOp>(loc, 0);
     Value end = loopEnd(builder, dim);
     bool innermost = dim == rank - 1;
-    Value step = builder.create<arith::ConstantIndexOp>(
-        loc, innermost ? size : 1);
+    Value step =
+        builder.create<arith::ConstantIndexOp>(loc, innermost ? size : 1);
     if (innermost && isReduction())
       return emitReduction(builder, zero, end, step);
     auto loop = builder.create<scf::ForOp>(loc, zero, end, step);
@@ -295,8 +295,8 @@ private:
                            : -std::numeric_limits<double>::infinity();
       auto type = VectorType::get({size}, element);
       init = builder.create<arith::ConstantOp>(
-          loc, DenseElementsAttr::get(
-                   type, builder.getFloatAttr(element, neutral)));
+          loc,
+          DenseElementsAttr::get(type, builder.getFloatAttr(element, neutral)));
     }
     auto loop = builder.create<scf::ForOp>(loc, zero, end, step, init);
     {
@@ -379,8 +379,7 @@ private:
       if (argument.use_empty())
         continue;
       bool isOutput = op.isDpsInit(&operand);
-      mapping.map(argument,
-                  isOutput && old ? old : loadFrom(builder, operand));
+      mapping.map(argument, isOutput && old ? old : loadFrom(builder, operand));
     }
     for (Operation &nested : body.without_terminator())
       emitScalarOrVector(builder, nested, mapping);
@@ -416,8 +415,7 @@ private:
     }
     SmallVector<Value> operands;
     for (Value operand : nested.getOperands())
-      operands.push_back(
-          toVector(builder, mapping.lookupOrDefault(operand)));
+      operands.push_back(toVector(builder, mapping.lookupOrDefault(operand)));
     SmallVector<Type> types;
     for (Type type : nested.getResultTypes())
       types.push_back(VectorType::get({size}, type));
@@ -486,10 +484,10 @@ public:
     OpBuilder builder(ops.back());
     Location loc = builder.getFusedLoc(llvm::map_to_vector(
         ops, [](linalg::LinalgOp op) { return op.getLoc(); }));
-    OpFoldResult end =
-        rows.first ? OpFoldResult(builder.createOrFold<memref::DimOp>(
-                         loc, rows.first, rows.second))
-                   : OpFoldResult(builder.getIndexAttr(rows.second));
+    OpFoldResult end = rows.first
+                           ? OpFoldResult(builder.createOrFold<memref::DimOp>(
+                                 loc, rows.first, rows.second))
+                           : OpFoldResult(builder.getIndexAttr(rows.second));
     auto forall = builder.create<scf::ForallOp>(
         loc, ArrayRef<OpFoldResult>(end), ValueRange(), std::nullopt);
     builder.setInsertionPoint(forall.getTerminator());
@@ -514,8 +512,7 @@ private:
   Extent rows;
 };
 
-struct VectorizeRowsPass
-    : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
+struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   void runOnOperation() override {
     if (getOperation().isExternal())
       return;

@@ -90,11 +90,43 @@ struct ExpandTruncF : OpRewritePattern<arith::TruncFOp> {
     Value quiet = bits.apply<arith::OrIOp>(upper, bits.constant(0x40));
     Value isNaN = rewriter.create<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO,
                                                  op.getIn(), op.getIn());
-    Value chosen =
-        rewriter.create<arith::SelectOp>(loc, isNaN, quiet, rounded);
-    Value half =
-        rewriter.create<arith::TruncIOp>(loc, bits.type(16), chosen);
+    Value chosen = rewriter.create<arith::SelectOp>(loc, isNaN, quiet, rounded);
+    Value half = rewriter.create<arith::TruncIOp>(loc, bits.type(16), chosen);
     rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), half);
+    return success();
+  }
+};
+
+/// Arithmetic on bf16 happens in f32, and is rounded.
+struct ComputeInF32 : RewritePattern {
+  ComputeInF32(MLIRContext *context)
+      : RewritePattern(MatchAnyOpTypeTag(), /*benefit=*/1, context) {}
+
+  LogicalResult matchAndRewrite(Operation *op,
+                                PatternRewriter &rewriter) const override {
+    auto isBF16 = [](Type type) { return getElementTypeOrSelf(type).isBF16(); };
+    if (!OpTrait::hasElementwiseMappableTraits(op) ||
+        isa<arith::ExtFOp, arith::TruncFOp, arith::BitcastOp, arith::SelectOp>(
+            op) ||
+        (llvm::none_of(op->getOperandTypes(), isBF16) &&
+         llvm::none_of(op->getResultTypes(), isBF16)))
+      return rewriter.notifyMatchFailure(op, "no arithmetic on bf16");
+    auto widened = [&](Type type) {
+      return isBF16(type) ? withElement(type, rewriter.getF32Type()) : type;
+    };
+    SmallVector<Value> operands(op->getOperands());
+    for (Value &operand : operands)
+      if (isBF16(operand.getType()))
+        operand = rewriter.create<arith::ExtFOp>(
+            op->getLoc(), widened(operand.getType()), operand);
+    Operation *computed = rewriter.create(
+        op->getLoc(), op->getName().getIdentifier(), operands,
+        llvm::map_to_vector(op->getResultTypes(), widened), op->getAttrs());
+    SmallVector<Value> results(computed->getResults());
+    for (auto [result, type] : llvm::zip(results, op->getResultTypes()))
+      if (isBF16(type))
+        result = rewriter.create<arith::TruncFOp>(op->getLoc(), type, result);
+    rewriter.replaceOp(op, results);
     return success();
   }
 };
@@ -103,13 +135,13 @@ struct ExpandBF16Pass : llmir::impl::ExpandBF16Base<ExpandBF16Pass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     llmir::populateExpandBF16Patterns(patterns);
-    if (failed(applyPatternsAndFoldGreedily(getOperation(),
-                                            std::move(patterns))))
+    if (failed(
+            applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }
 };
 } // namespace
 
 void llmir::populateExpandBF16Patterns(RewritePatternSet &patterns) {
-  patterns.add<ExpandExtF, ExpandTruncF>(patterns.getContext());
+  patterns.add<ComputeInF32, ExpandExtF, ExpandTruncF>(patterns.getContext());
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The last lowering: a bufferized step becomes LLVM, kernel calls go through the
-// table of functions in llmir/runtime/abi.h, and the C entry point is made. Only
-// that header's layout and names are known here.
+// The last lowering: a bufferized step becomes LLVM, kernel calls go through
+// the table of functions in llmir/runtime/abi.h, and the C entry point is made.
+// Only that header's layout and names are known here.
 
+#include "../ModuleUtils.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/runtime/abi.h"
-#include "../ModuleUtils.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -90,8 +90,7 @@ struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
       return rewriter.notifyMatchFailure(op, "the runtime is not an argument");
 
     auto pointer = LLVM::LLVMPointerType::get(getContext());
-    Value callee =
-        loadMember(rewriter, loc, runtime, kernel->offset, pointer);
+    Value callee = loadMember(rewriter, loc, runtime, kernel->offset, pointer);
     SmallVector<Value> operands = {
         callee, loadMember(rewriter, loc, runtime,
                            offsetof(llmir_runtime, context), pointer)};
@@ -109,8 +108,8 @@ struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
     if (failed(append(op.getInputs(), adaptor.getInputs())))
       return failure();
     if (FloatAttr scale = op.getScaleAttr())
-      operands.push_back(rewriter.create<LLVM::ConstantOp>(
-          loc, rewriter.getF32Type(), scale));
+      operands.push_back(
+          rewriter.create<LLVM::ConstantOp>(loc, rewriter.getF32Type(), scale));
     if (failed(append(op.getOutputs(), adaptor.getOutputs())))
       return failure();
     if (kernel->takesAccumulate)
@@ -148,13 +147,13 @@ private:
       slot = rewriter.create<LLVM::AllocaOp>(loc, pointer, tensorType, one);
     }
     MemRefDescriptor descriptor(value);
-    SmallVector<Value> indices(
-        type.getRank(), rewriter.create<LLVM::ConstantOp>(loc, i64, 0));
+    SmallVector<Value> indices(type.getRank(),
+                               rewriter.create<LLVM::ConstantOp>(loc, i64, 0));
     Value data = getStridedElementPtr(loc, type, value, indices, rewriter);
     Value tensor = rewriter.create<LLVM::UndefOp>(loc, tensorType);
     auto set = [&](Value member, ArrayRef<int64_t> position) {
-      tensor = rewriter.create<LLVM::InsertValueOp>(loc, tensor, member,
-                                                    position);
+      tensor =
+          rewriter.create<LLVM::InsertValueOp>(loc, tensor, member, position);
     };
     set(data, {0});
     set(rewriter.create<LLVM::ConstantOp>(loc, i32, *dtype), {1});
@@ -200,6 +199,8 @@ struct ConvertLLMToLLVMPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     MLIRContext *context = &getContext();
+    if (failed(verifyKernels(module)))
+      return signalPassFailure();
     llmir::appendArgumentToAll(module, LLVM::LLVMPointerType::get(context));
 
     LowerToLLVMOptions options(context);
@@ -216,9 +217,9 @@ struct ConvertLLMToLLVMPass
       SmallVector<Attribute> attributes = {
           StringAttr::get(context, "no-builtins")};
       if (function.getName() != LLMIR_STEP_SYMBOL) {
-        function->setAttr("llvm.linkage",
-                          LLVM::LinkageAttr::get(
-                              context, LLVM::linkage::Linkage::Internal));
+        function->setAttr(
+            "llvm.linkage",
+            LLVM::LinkageAttr::get(context, LLVM::linkage::Linkage::Internal));
         // Profilers and debuggers see layers as functions.
         attributes.push_back(StringAttr::get(context, "noinline"));
       }
@@ -246,6 +247,27 @@ struct ConvertLLMToLLVMPass
   }
 
 private:
+  /// Checks that the runtime has the kernels and takes their operands.
+  static LogicalResult verifyKernels(ModuleOp module) {
+    WalkResult result = module.walk([](CallKernelOp op) {
+      if (!findKernel(op.getKernel())) {
+        op.emitError() << "the runtime has no kernel " << op.getKernel();
+        return WalkResult::interrupt();
+      }
+      for (Type type : op->getOperandTypes()) {
+        auto memref = dyn_cast<MemRefType>(type);
+        if (memref && (!dtypeOf(memref.getElementType()) ||
+                       memref.getRank() > LLMIR_MAX_RANK)) {
+          op.emitError() << "kernels take f32, bf16 and i32 of up to "
+                         << LLMIR_MAX_RANK << " dimensions, not " << memref;
+          return WalkResult::interrupt();
+        }
+      }
+      return WalkResult::advance();
+    });
+    return failure(result.wasInterrupted());
+  }
+
   /// Makes `llmir_step`, which unfolds its arguments and calls the step.
   LogicalResult buildEntryPoint(ModuleOp module,
                                 const LLVMTypeConverter &converter) {
@@ -254,9 +276,9 @@ private:
       return module.emitError("has no function `step` to export");
     size_t count = std::size(kStepArguments);
     if (step.getNumArguments() != count + 1 || step.getNumResults() != 0)
-      return step.emitError() << "must have " << count
-                              << " arguments here, but has "
-                              << step.getNumArguments() - 1;
+      return step.emitError()
+             << "must have " << count << " arguments here, but has "
+             << step.getNumArguments() - 1;
     OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
     Location loc = step.getLoc();
     auto pointer = LLVM::LLVMPointerType::get(&getContext());
@@ -296,16 +318,17 @@ private:
         continue;
       }
       // The weights' and the arena's sizes are nobody's business here.
-      bool known = dim > 0 || argument.pointer < offsetof(llmir_step_args, weights) ||
+      bool known = dim > 0 ||
+                   argument.pointer < offsetof(llmir_step_args, weights) ||
                    argument.pointer == offsetof(llmir_step_args, logits);
-      Value size = known ? loadMember(builder, loc, args, member, i64)
-                         : constant(0);
+      Value size =
+          known ? loadMember(builder, loc, args, member, i64) : constant(0);
       if (dim == 0 && argument.extra)
         size = builder.create<LLVM::AddOp>(loc, size, constant(argument.extra));
       sizes.push_back(size);
     }
-    auto descriptor = MemRefDescriptor::undef(builder, loc,
-                                              converter.convertType(memref));
+    auto descriptor =
+        MemRefDescriptor::undef(builder, loc, converter.convertType(memref));
     descriptor.setAllocatedPtr(builder, loc, data);
     descriptor.setAlignedPtr(builder, loc, data);
     descriptor.setOffset(builder, loc, constant(0));

@@ -3,9 +3,9 @@
 // Lays out the weight file. A parameter that is used twice is stored once; what
 // is a page or longer starts on a page, the rest on a cache line.
 
+#include "../ModuleUtils.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
-#include "../ModuleUtils.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -36,13 +36,12 @@ struct AssignParametersPass
       if (!isa<ParameterOp, RopeTableOp>(op))
         return WalkResult::advance();
       auto type = cast<RankedTensorType>(op->getResult(0).getType());
-      if (!type.getElementType().isIntOrFloat() ||
-          type.getElementTypeBitWidth() % 8 != 0) {
-        op->emitError() << "elements of " << type.getElementType()
-                        << " are not whole bytes";
+      std::optional<int64_t> bytes = llmir::byteSize(type, 0);
+      if (!bytes) {
+        op->emitError() << "cannot place a weight of " << type;
         return WalkResult::interrupt();
       }
-      replaceByView(op, place(op, type));
+      replaceByView(op, place(op, type, *bytes));
       return WalkResult::advance();
     });
     if (result.wasInterrupted())
@@ -54,7 +53,7 @@ struct AssignParametersPass
 
 private:
   /// Returns the offset of what `op` yields, giving it one at first sight.
-  int64_t place(Operation *op, RankedTensorType type) {
+  int64_t place(Operation *op, RankedTensorType type, int64_t bytes) {
     Builder builder(&getContext());
     NamedAttrList entry;
     if (auto parameter = dyn_cast<ParameterOp>(op)) {
@@ -73,7 +72,6 @@ private:
     if (!isNew)
       return known->second;
 
-    int64_t bytes = type.getNumElements() * type.getElementTypeBitWidth() / 8;
     size = llvm::alignTo(size, bytes >= kPage ? kPage : kCacheLine);
     known->second = size;
     entry.set("offset", builder.getI64IntegerAttr(size));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Picks the runtime's kernels: packed products, appends by slot and ragged
-// attention become calls in destination-passing style, still on tensors, so that
-// bufferization finds their buffers.
+// attention become calls in destination-passing style, still on tensors, so
+// that bufferization finds their buffers.
 
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
@@ -181,8 +181,7 @@ LogicalResult dropCacheResults(ModuleOp module) {
   while (changed) {
     changed = false;
     for (auto function : module.getOps<func::FuncOp>()) {
-      if (function.isExternal() ||
-          !llvm::hasSingleElement(function.getBody()))
+      if (function.isExternal() || !llvm::hasSingleElement(function.getBody()))
         continue;
       Operation *terminator = function.front().getTerminator();
       llvm::BitVector dropped(function.getNumResults());

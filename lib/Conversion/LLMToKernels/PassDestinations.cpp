@@ -5,8 +5,8 @@
 // destination-style ops becomes an argument; bufferization then sees that the
 // result is that argument, and returns nothing.
 
-#include "llmir/Conversion/Passes.h"
 #include "../ModuleUtils.h"
+#include "llmir/Conversion/Passes.h"
 
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -83,8 +83,7 @@ private:
       OpOperand *next = nullptr;
       if (auto op = dyn_cast<DestinationStyleOpInterface>(result.getOwner()))
         next = op.getTiedOpOperand(result);
-      else if (auto insert =
-                   dyn_cast<tensor::InsertSliceOp>(result.getOwner()))
+      else if (auto insert = dyn_cast<tensor::InsertSliceOp>(result.getOwner()))
         next = &insert.getDestMutable();
       else if (auto call = dyn_cast<func::CallOp>(result.getOwner()))
         if (auto callee =
@@ -127,8 +126,8 @@ private:
       for (auto [operand, dim] : sizes)
         dynamic.push_back(builder.create<tensor::DimOp>(
             call.getLoc(), call.getOperand(operand), dim));
-      Value made = builder.create<tensor::EmptyOp>(
-          call.getLoc(), empty.getType(), dynamic);
+      Value made = builder.create<tensor::EmptyOp>(call.getLoc(),
+                                                   empty.getType(), dynamic);
       call.getOperandsMutable().append(made);
     }
     return success();

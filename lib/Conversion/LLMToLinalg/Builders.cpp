@@ -130,7 +130,10 @@ Value llmir::reference::generic(OpBuilder &builder, Location loc,
 }
 
 AffineMap Maps::first(unsigned count) {
-  return AffineMap::getMultiDimIdentityMap(rank, context).getMajorSubMap(count);
+  SmallVector<AffineExpr> dims;
+  for (unsigned dim = 0; dim < count; ++dim)
+    dims.push_back(getAffineDimExpr(dim, context));
+  return AffineMap::get(rank, /*symbolCount=*/0, dims, context);
 }
 
 AffineMap Maps::dims(ArrayRef<unsigned> dims) {

@@ -42,10 +42,9 @@ struct CallKernelInterface
     if (failed(toBuffers(call.getInputs(), inputs)) ||
         failed(toBuffers(call.getOutputs(), outputs)))
       return failure();
-    rewriter.create<CallKernelOp>(call.getLoc(), TypeRange(),
-                                  call.getKernelAttr(), inputs, outputs,
-                                  call.getAccumulateAttr(),
-                                  call.getScaleAttr());
+    rewriter.create<CallKernelOp>(
+        call.getLoc(), TypeRange(), call.getKernelAttr(), inputs, outputs,
+        call.getAccumulateAttr(), call.getScaleAttr());
     replaceOpWithBufferizedValues(rewriter, op, outputs);
     return success();
   }

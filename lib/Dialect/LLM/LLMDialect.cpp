@@ -11,6 +11,8 @@
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace llmir::llm;
 
@@ -52,8 +54,13 @@ PagedKVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                {"block_size", blockSize},
                {"max_seq_len", maxSeqLen}};
   for (auto [name, value] : sizes)
-    if (value <= 0)
-      return emitError() << name << " must be positive, but is " << value;
+    if (value <= 0 || value > std::numeric_limits<int32_t>::max())
+      return emitError() << name << " must be positive and fit into 32 bits, "
+                         << "but is " << value;
+  if (!elementType.isF16() && !elementType.isBF16() && !elementType.isF32() &&
+      !elementType.isF64())
+    return emitError() << "elements must be f16, bf16, f32 or f64, but are "
+                       << elementType;
   if (!llvm::isPowerOf2_64(blockSize))
     return emitError() << "block_size must be a power of two, but is "
                        << blockSize;
@@ -65,8 +72,11 @@ RopeScalingAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                         RopeScalingKind kind, FloatAttr factor,
                         FloatAttr lowFreqFactor, FloatAttr highFreqFactor,
                         int64_t originalMaxPosition) {
-  if (factor.getValueAsDouble() < 1.0)
-    return emitError() << "factor must be at least 1, but is "
+  auto isPositive = [](FloatAttr number) {
+    return number.getValue().isFinite() && number.getValueAsDouble() > 0.0;
+  };
+  if (!isPositive(factor) || factor.getValueAsDouble() < 1.0)
+    return emitError() << "factor must be at least 1 and finite, but is "
                        << factor.getValueAsDouble();
   bool hasBands = lowFreqFactor || highFreqFactor || originalMaxPosition;
   if (kind != RopeScalingKind::llama3) {
@@ -74,10 +84,10 @@ RopeScalingAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       return emitError() << "only llama3 scaling takes frequency bands";
     return success();
   }
-  if (!lowFreqFactor || !highFreqFactor || originalMaxPosition <= 0)
-    return emitError() << "llama3 scaling needs low_freq_factor, "
-                          "high_freq_factor and a positive "
-                          "original_max_position";
+  if (!lowFreqFactor || !isPositive(lowFreqFactor) || !highFreqFactor ||
+      !isPositive(highFreqFactor) || originalMaxPosition <= 0)
+    return emitError() << "llama3 scaling needs a positive low_freq_factor, "
+                          "high_freq_factor and original_max_position";
   if (highFreqFactor.getValueAsDouble() <= lowFreqFactor.getValueAsDouble())
     return emitError() << "high_freq_factor must be above low_freq_factor";
   return success();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The operations of the dialect: what they require, what they infer, what folds.
+// The operations of the dialect: what they require, what they infer, what
+// folds.
 
 #include "llmir/Dialect/LLM/LLM.h"
 
@@ -10,6 +11,7 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <cmath>
@@ -27,13 +29,12 @@ static constexpr int64_t kPanelDepth = 32;
 //===----------------------------------------------------------------------===//
 
 static RankedTensorType rankedType(Value value) {
-  return dyn_cast<RankedTensorType>(value.getType());
+  return cast<RankedTensorType>(value.getType());
 }
 
 static LogicalResult verifyRank(Operation *op, StringRef name, Type type,
                                 int64_t rank) {
-  auto ranked = dyn_cast<RankedTensorType>(type);
-  if (!ranked || ranked.getRank() != rank)
+  if (cast<RankedTensorType>(type).getRank() != rank)
     return op->emitOpError() << name << " must be a tensor of rank " << rank
                              << ", but is " << type;
   return success();
@@ -55,15 +56,16 @@ static LogicalResult verifyDim(Operation *op, StringRef name, int64_t actual,
 /// Checks a result's shape against the one that follows from the operands.
 static LogicalResult verifyResultShape(Operation *op, Type result,
                                        ArrayRef<int64_t> expected) {
-  auto type = dyn_cast<RankedTensorType>(result);
-  bool same = type && type.getRank() == static_cast<int64_t>(expected.size());
+  auto type = cast<RankedTensorType>(result);
+  bool same = type.getRank() == static_cast<int64_t>(expected.size());
   for (int64_t i = 0; same && i < type.getRank(); ++i)
     same = sameDim(type.getDimSize(i), expected[i]);
   if (same)
     return success();
-  return op->emitOpError()
-         << "result is " << result << ", but must have the shape "
-         << RankedTensorType::get(expected, getElementTypeOrSelf(result));
+  return op->emitOpError() << "result is " << result
+                           << ", but must have the shape "
+                           << RankedTensorType::get(expected,
+                                                    type.getElementType());
 }
 
 //===----------------------------------------------------------------------===//
@@ -132,22 +134,20 @@ RankedTensorType ParameterOp::getFileType() {
 LogicalResult ParameterOp::verify() {
   if (getScope().empty() || getKey().empty())
     return emitOpError("scope and key must not be empty");
-  auto result = dyn_cast<RankedTensorType>(getResult().getType());
-  if (!result)
-    return emitOpError() << "result must be a ranked tensor, but is "
-                         << getResult().getType();
   RankedTensorType file = getFileType();
+  auto result = cast<RankedTensorType>(getResult().getType());
+  for (RankedTensorType type : {file, result})
+    if (!type.hasStaticShape())
+      return emitOpError() << "weights have static shapes, but this one is "
+                           << type;
   if (file == result)
     return success();
-  if (!file.hasStaticShape())
-    return emitOpError() << "the file's type must have a static shape, but is "
-                         << file;
-  Type fileElement = file.getElementType(),
-       element = result.getElementType();
+  Type fileElement = file.getElementType(), element = result.getElementType();
   bool widens = fileElement.isBF16() && element.isF32();
   if (fileElement != element && !widens)
-    return emitOpError() << "the file's " << fileElement
-                         << " cannot be widened exactly to " << element;
+    return emitOpError() << "parameters are only widened from bf16 to f32, not "
+                            "from "
+                         << fileElement << " to " << element;
   RankedTensorType widened = RankedTensorType::get(file.getShape(), element);
   if (result != widened && result != getPackedType(widened))
     return emitOpError() << "result must have the file's shape or that of its "
@@ -157,14 +157,15 @@ LogicalResult ParameterOp::verify() {
 }
 
 LogicalResult RopeTableOp::verify() {
-  auto type = dyn_cast<RankedTensorType>(getTable().getType());
-  if (!type || type.getRank() != 3 || !type.hasStaticShape() ||
-      type.getDimSize(1) != 2)
+  auto type = cast<RankedTensorType>(getTable().getType());
+  if (type.getRank() != 3 || !type.hasStaticShape() ||
+      type.getDimSize(0) == 0 || type.getDimSize(1) != 2 ||
+      type.getDimSize(2) == 0)
     return emitOpError() << "table must have the shape [positions, 2, head_dim "
                             "/ 2], but is "
                          << getTable().getType();
-  if (!(getTheta().convertToDouble() > 0.0))
-    return emitOpError("theta must be positive");
+  if (!getTheta().isFinite() || !(getTheta().convertToDouble() > 0.0))
+    return emitOpError("theta must be positive and finite");
   return success();
 }
 
@@ -208,7 +209,8 @@ SmallVector<float> llmir::llm::computeRopeTable(RankedTensorType type,
 // Layers
 //===----------------------------------------------------------------------===//
 
-// Inference never fails: where operands do not fit together, the verifier says so.
+// Inference never fails: where operands do not fit together, the verifier says
+// so.
 
 /// Infers a tensor of `shape` with the element type of `like`.
 static LogicalResult inferLike(Value like, ArrayRef<int64_t> shape,
@@ -229,7 +231,7 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *,
                                             SmallVectorImpl<Type> &inferred) {
   auto indices = rankedType(adaptor.getIndices());
   auto table = rankedType(adaptor.getTable());
-  if (!indices || !table || indices.getRank() != 1 || table.getRank() != 2)
+  if (indices.getRank() != 1 || table.getRank() != 2)
     return inferSame(adaptor.getTable(), inferred);
   return inferLike(adaptor.getTable(),
                    {indices.getDimSize(0), table.getDimSize(1)}, inferred);
@@ -249,7 +251,7 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
                                          SmallVectorImpl<Type> &inferred) {
   auto input = rankedType(adaptor.getInput());
   auto weight = rankedType(adaptor.getWeight());
-  if (!input || !weight || input.getRank() != 2)
+  if (input.getRank() != 2 || weight.getRank() < 2)
     return inferSame(adaptor.getInput(), inferred);
   // A packed weight does not say how many of its outputs are padding.
   int64_t outputs = weight.getDimSize(0);
@@ -266,9 +268,6 @@ LogicalResult LinearOp::verify() {
   auto input = rankedType(getInput());
   auto result = rankedType(getResult());
   auto weight = rankedType(getWeight());
-  if (!weight)
-    return emitOpError() << "weight must be ranked, but is "
-                         << getWeight().getType();
   if (weight.getRank() == 2) {
     if (failed(verifyDim(*this, "the weight's number of inputs",
                          weight.getDimSize(1), input.getDimSize(1),
@@ -300,7 +299,7 @@ LogicalResult LinearOp::verify() {
   }
   if (Value residual = getResidual()) {
     auto type = rankedType(residual);
-    if (!type || type.getRank() != 2 ||
+    if (type.getRank() != 2 ||
         !sameDim(type.getDimSize(0), result.getDimSize(0)) ||
         !sameDim(type.getDimSize(1), result.getDimSize(1)))
       return emitOpError() << "residual is " << residual.getType()
@@ -319,17 +318,16 @@ LogicalResult RMSNormOp::inferReturnTypes(MLIRContext *,
 
 LogicalResult RMSNormOp::verify() {
   auto input = rankedType(getInput());
-  if (!input || input.getRank() < 1)
-    return emitOpError() << "input must be a ranked tensor of at least one "
-                            "dimension, but is "
-                         << getInput().getType();
+  if (input.getRank() < 1)
+    return emitOpError() << "input must have at least one dimension, but is "
+                         << input;
   if (failed(verifyRank(*this, "weight", getWeight().getType(), 1)) ||
       failed(verifyDim(*this, "the weight's size",
                        rankedType(getWeight()).getDimSize(0),
                        input.getShape().back(), "the input's last dimension")))
     return failure();
-  if (!(getEpsilon().convertToFloat() >= 0.0f))
-    return emitOpError("epsilon must not be negative");
+  if (!getEpsilon().isFinite() || getEpsilon().convertToFloat() < 0.0f)
+    return emitOpError("epsilon must be finite and not negative");
   return verifyResultShape(*this, getResult().getType(), input.getShape());
 }
 
@@ -347,9 +345,9 @@ LogicalResult RopeOp::verify() {
   auto input = rankedType(getInput());
   auto table = rankedType(getTable());
   int64_t headDim = input.getDimSize(2);
-  if (ShapedType::isDynamic(headDim) || headDim % 2 != 0)
-    return emitOpError() << "head_dim must be static and even, but the input is "
-                         << input;
+  if (ShapedType::isDynamic(headDim) || headDim == 0 || headDim % 2 != 0)
+    return emitOpError()
+           << "head_dim must be static and even, but the input is " << input;
   if (table.getDimSize(1) != 2 || table.getDimSize(2) != headDim / 2)
     return emitOpError() << "table is " << table
                          << ", but must have the shape [positions, 2, "
@@ -370,9 +368,6 @@ LogicalResult ActivationOp::inferReturnTypes(MLIRContext *,
 
 LogicalResult ActivationOp::verify() {
   auto input = rankedType(getInput());
-  if (!input)
-    return emitOpError() << "input must be ranked, but is "
-                         << getInput().getType();
   if (Value multiplier = getMultiplier())
     if (failed(verifyCompatibleShape(input, multiplier.getType())))
       return emitOpError() << "multiplier is " << multiplier.getType()
@@ -386,10 +381,16 @@ static LogicalResult verifyHeads(Operation *op, int64_t queryHeads,
                                  int64_t kvHeads) {
   if (ShapedType::isDynamic(queryHeads) || ShapedType::isDynamic(kvHeads))
     return op->emitOpError("the number of heads must be static");
-  if (kvHeads == 0 || queryHeads % kvHeads != 0)
+  if (kvHeads == 0 || queryHeads == 0 || queryHeads % kvHeads != 0)
     return op->emitOpError() << "the number of query heads must be a multiple "
                                 "of the KV heads, but "
                              << queryHeads << " is not one of " << kvHeads;
+  return success();
+}
+
+static LogicalResult verifyScale(Operation *op, std::optional<APFloat> scale) {
+  if (scale && !scale->isFinite())
+    return op->emitOpError("scale must be finite");
   return success();
 }
 
@@ -417,8 +418,10 @@ LogicalResult AttentionOp::verify() {
                        query.getDimSize(3), "the query's")) ||
       failed(verifyHeads(*this, query.getDimSize(2), keys.getDimSize(2))))
     return failure();
-  if (!getScale() && query.isDynamicDim(3))
-    return emitOpError("a dynamic head_dim needs an explicit scale");
+  if (!getScale() && (query.isDynamicDim(3) || query.getDimSize(3) == 0))
+    return emitOpError("a head_dim that is not known needs an explicit scale");
+  if (failed(verifyScale(*this, getScale())))
+    return failure();
   return verifyResultShape(*this, getResult().getType(), query.getShape());
 }
 
@@ -437,16 +440,30 @@ static LogicalResult verifyLayer(Operation *op, Value layer,
   return success();
 }
 
-/// Checks that the last two dimensions are the cache's heads.
-static LogicalResult verifyKVHeads(Operation *op, StringRef name, Value value,
+/// Checks that keys and values are alike and end in the cache's heads.
+static LogicalResult verifyKVHeads(Operation *op, Value keys, Value values,
                                    PagedKVCacheType cache) {
-  ArrayRef<int64_t> shape = rankedType(value).getShape().take_back(2);
-  if (shape[0] == cache.getKvHeads() && shape[1] == cache.getHeadDim())
+  for (Value value : {keys, values}) {
+    ArrayRef<int64_t> shape = rankedType(value).getShape().take_back(2);
+    if (shape[0] != cache.getKvHeads() || shape[1] != cache.getHeadDim())
+      return op->emitOpError()
+             << (value == keys ? "keys are " : "values are ") << value.getType()
+             << ", but the cache has " << cache.getKvHeads() << " KV heads of "
+             << cache.getHeadDim();
+  }
+  return success();
+}
+
+/// Checks that a block table is no wider than a sequence can be long.
+static LogicalResult verifyColumns(Operation *op, Value blockIndices,
+                                   PagedKVCacheType cache) {
+  int64_t columns = rankedType(blockIndices).getDimSize(1);
+  if (ShapedType::isDynamic(columns) ||
+      columns <= cache.getMaxBlocksPerSequence())
     return success();
-  return op->emitOpError() << name << " end in the dimensions " << shape[0]
-                           << " x " << shape[1] << ", but the cache has "
-                           << cache.getKvHeads() << " KV heads of "
-                           << cache.getHeadDim();
+  return op->emitOpError() << "block_indices have " << columns
+                           << " columns, but a sequence has at most "
+                           << cache.getMaxBlocksPerSequence() << " blocks";
 }
 
 LogicalResult AppendKVOp::verify() {
@@ -463,13 +480,16 @@ LogicalResult AppendKVOp::verify() {
   if (failed(verifyRank(*this, "keys", getKeys().getType(), rank)) ||
       failed(verifyRank(*this, "values", getValues().getType(), rank)))
     return failure();
-  if (failed(verifyCompatibleShape(getKeys().getType(),
-                                   getValues().getType())))
+  if (failed(verifyCompatibleShape(getKeys().getType(), getValues().getType())))
     return emitOpError() << "values are " << getValues().getType()
                          << ", but must have the keys' shape, that of "
                          << getKeys().getType();
-  if (failed(verifyKVHeads(*this, "keys", getKeys(), cache)))
+  if (failed(verifyKVHeads(*this, getKeys(), getValues(), cache)))
     return failure();
+  if (allocates && rankedType(getKeys()).getDimSize(1) > cache.getMaxSeqLen())
+    return emitOpError() << "keys have " << rankedType(getKeys()).getDimSize(1)
+                         << " tokens a sequence, but max_seq_len is "
+                         << cache.getMaxSeqLen();
   Value indices = allocates ? getSeqIds() : getSlots();
   if (failed(verifyRank(*this, allocates ? "seq_ids" : "slots",
                         indices.getType(), 1)) ||
@@ -485,14 +505,9 @@ LogicalResult AppendKVOp::verify() {
         failed(verifyDim(*this, "block_indices' number of sequences",
                          rankedType(blocks).getDimSize(0),
                          rankedType(indices).getDimSize(0),
-                         "the number of seq_ids")))
+                         "the number of seq_ids")) ||
+        failed(verifyColumns(*this, blocks, cache)))
       return failure();
-    int64_t columns = rankedType(blocks).getDimSize(1);
-    if (!ShapedType::isDynamic(columns) &&
-        columns > cache.getMaxBlocksPerSequence())
-      return emitOpError() << "block_indices have " << columns
-                           << " columns, but a sequence has at most "
-                           << cache.getMaxBlocksPerSequence() << " blocks";
   }
   if (getBlockSize() && *getBlockSize() != cache.getBlockSize())
     return emitOpError() << "block_size is " << *getBlockSize()
@@ -529,7 +544,8 @@ LogicalResult LookupKVOp::verify() {
     return emitOpError() << "values are " << getValues().getType()
                          << ", but must be of the keys' type, "
                          << getKeys().getType();
-  if (failed(verifyKVHeads(*this, "keys", getKeys(), cache)) ||
+  if (failed(verifyKVHeads(*this, getKeys(), getValues(), cache)) ||
+      failed(verifyColumns(*this, getBlockIndices(), cache)) ||
       failed(verifyDim(*this, "the keys' number of sequences",
                        rankedType(getKeys()).getDimSize(0), *sequences,
                        "block_indices' number of sequences")))
@@ -569,24 +585,24 @@ LogicalResult PagedAttentionOp::verify() {
                               "block_indices' number of sequences"))) {
     return failure();
   }
-  int64_t heads = query.getDimSize(rank - 2), headDim = query.getDimSize(rank - 1);
+  int64_t heads = query.getDimSize(rank - 2),
+          headDim = query.getDimSize(rank - 1);
   if (failed(verifyHeads(*this, heads, cache.getKvHeads())))
     return failure();
   if (headDim != cache.getHeadDim())
-    return emitOpError() << "the query's head_dim is " << headDim
-                         << ", but the cache's is " << cache.getHeadDim();
+    return emitOpError() << "query is " << query
+                         << ", but the cache's head_dim is "
+                         << cache.getHeadDim();
+  if (failed(verifyScale(*this, getScale())))
+    return failure();
   if (getNumHeads() && *getNumHeads() != heads)
     return emitOpError() << "num_heads is " << *getNumHeads()
                          << ", but the query has " << heads << " heads";
   if (getHeadDim() && *getHeadDim() != headDim)
     return emitOpError() << "head_dim is " << *getHeadDim()
                          << ", but the query's is " << headDim;
-  int64_t columns = rankedType(getBlockIndices()).getDimSize(1);
-  if (!ShapedType::isDynamic(columns) &&
-      columns > cache.getMaxBlocksPerSequence())
-    return emitOpError() << "block_indices have " << columns
-                         << " columns, but a sequence has at most "
-                         << cache.getMaxBlocksPerSequence() << " blocks";
+  if (failed(verifyColumns(*this, getBlockIndices(), cache)))
+    return failure();
   if (failed(verifyResultShape(*this, getResult().getType(), query.getShape())))
     return failure();
   return verifyLayer(*this, getLayer(), cache);
@@ -658,6 +674,12 @@ void PagedAttentionOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
 //===----------------------------------------------------------------------===//
 
 LogicalResult CallKernelOp::verify() {
+  StringRef kernel = getKernel();
+  if (kernel.empty() || !llvm::isAlpha(kernel.front()) ||
+      !llvm::all_of(kernel,
+                    [](char c) { return llvm::isAlnum(c) || c == '_'; }))
+    return emitOpError() << "kernel must be named by an identifier, but is \""
+                         << kernel << '"';
   for (auto [output, result] : llvm::zip(getOutputs(), getResults()))
     if (output.getType() != result.getType())
       return emitOpError() << "result is " << result.getType()

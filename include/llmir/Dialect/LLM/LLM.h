@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The `llm` dialect: everything that TableGen makes of it, and the few questions
-// about its types that more than one pass asks.
+// The `llm` dialect: everything that TableGen makes of it, and the few
+// questions about its types that more than one pass asks.
 
 #ifndef LLMIR_DIALECT_LLM_LLM_H
 #define LLMIR_DIALECT_LLM_LLM_H

@@ -29,8 +29,9 @@ class LLM_TensorOp<string mnemonic, list<Trait> traits = []>
   }];
 }
 
-def LLM_FloatTensor : TensorOf<[AnyFloat]>;
-def LLM_IndexTensor : TensorOf<[I32]>;
+def LLM_Float : AnyTypeOf<[F16, BF16, F32, F64], "f16, bf16, f32 or f64">;
+def LLM_FloatTensor : RankedTensorOf<[LLM_Float]>;
+def LLM_IndexTensor : RankedTensorOf<[I32]>;
 
 //===----------------------------------------------------------------------===//
 // Parameters
@@ -55,7 +56,7 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
   }];
   let arguments = (ins StrAttr:$scope, StrAttr:$key,
                        OptionalAttr<TypeAttrOf<AnyRankedTensor>>:$source_type);
-  let results = (outs AnyStaticShapeTensor:$result);
+  let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     custom<ParameterName>($scope, $key) (`from` $source_type^)? attr-dict `:`
     type($result)
@@ -81,7 +82,7 @@ def LLM_RopeTableOp : LLM_Op<"rope_table", [Pure]> {
   }];
   let arguments = (ins F64Attr:$theta,
                        OptionalAttr<LLM_RopeScalingAttr>:$scaling);
-  let results = (outs TensorOf<[F32]>:$table);
+  let results = (outs RankedTensorOf<[F32]>:$table);
   let assemblyFormat = "attr-dict `:` type($table)";
   let hasVerifier = 1;
 }
@@ -176,7 +177,7 @@ def LLM_RopeOp : LLM_TensorOp<"rope"> {
       -> tensor<?x6x32xf32>
     ```
   }];
-  let arguments = (ins LLM_FloatTensor:$input, TensorOf<[F32]>:$table,
+  let arguments = (ins LLM_FloatTensor:$input, RankedTensorOf<[F32]>:$table,
                        LLM_IndexTensor:$positions);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
@@ -207,7 +208,7 @@ def LLM_ActivationOp : LLM_TensorOp<"activation"> {
                        Optional<LLM_FloatTensor>:$multiplier);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
-    $kind $input (`,` $multiplier^)? attr-dict `:`
+    `` $kind $input (`,` $multiplier^)? attr-dict `:`
     functional-type(operands, results)
   }];
 }
@@ -219,7 +220,8 @@ def LLM_AttentionOp : LLM_TensorOp<"attention"> {
     head. Query: [B, T, Hq, D], keys and values: [B, S, Hkv, D]. Hq must be a
     multiple of Hkv; query head h reads KV head h / (Hq / Hkv), which makes
     multi-head, grouped-query and multi-query attention one op. With `causal`,
-    query t sees the keys up to S - T + t. `scale` is 1 / sqrt(D) unless given.
+    query t sees the keys up to S - T + t; one that sees none yields NaN. `scale`
+    is 1 / sqrt(D) unless given.
 
     ```mlir
     %o = llm.attention %q, %k, %v {causal, scale = 0.125 : f32}
@@ -248,12 +250,13 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
     given), rounded to the cache's element type. The operand must not be used
     after: `--llm-verify-cache-uses` proves it, so that it can happen in place.
 
-    By `seq_ids` ([B], keys and values [B, T, H, D]) the op allocates: each
-    sequence grows by T positions, taking new blocks in the order of the batch
-    where its last one is full. Appending to layer 0 grows a sequence; to
-    other layers, it fills the positions that layer 0 made. `block_indices` is
-    the block table of each sequence: entry [b, c] is the block that holds the
-    positions from c * block_size on, or -1 where there is none yet.
+    By `seq_ids` ([B], distinct; keys and values [B, T, H, D]) the op allocates.
+    Each layer has its own length of each sequence, and an append writes at the
+    T positions from there on. Blocks are shared by the layers: a position that
+    has none yet takes the next one, in the order of the batch. `block_indices`
+    is the block table of each sequence, as far as its columns go: entry [b, c]
+    is the block that holds the positions from c * block_size on, or -1 where
+    there is none yet. Blocks must not run out, nor a sequence pass max_seq_len.
 
     By `slots` ([T], keys and values [T, H, D]), room has been reserved and token
     t's keys and values go to slot `block * block_size + offset`. That is the
@@ -316,8 +319,8 @@ def LLM_PagedAttentionOp
   let description = [{
     The attention of `llm.attention`, causal, over keys and values that the
     cache holds already, those of the new tokens among them. The query's tokens
-    are the last ones of each sequence; seq_lens counts them in. block_indices
-    [B, W] names the blocks of each sequence.
+    are the last ones of each sequence; seq_lens, which counts them in, is no less
+    than their number. block_indices [B, W] names the blocks of each sequence.
 
     Query [B, T, Hq, D]: T new tokens of every sequence. Query [T, Hq, D] with
     `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from

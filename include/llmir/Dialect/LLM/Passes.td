@@ -11,8 +11,9 @@ def LLMVerifyCacheUses : Pass<"llm-verify-cache-uses", "::mlir::ModuleOp"> {
   let summary = "Prove that every cache value can be changed in place";
   let description = [{
     Checks, across calls, that each `!llm.paged_kv_cache` value has at most one
-    consuming use (an `llm.append_kv`, a call that returns a cache, a return) and
-    that every read of it comes before that one.
+    consuming use (an `llm.append_kv`, a call whose callee consumes it, a return,
+    a branch), that this one is in the block of the value, and that every read of
+    it comes before.
   }];
 }
 

@@ -27,9 +27,8 @@ struct FuseResidual : OpRewritePattern<arith::AddFOp> {
   LogicalResult matchAndRewrite(arith::AddFOp add,
                                 PatternRewriter &rewriter) const override {
     // Both operands may be products: the later one takes the other in.
-    for (auto [product, residual] :
-         {std::pair(add.getRhs(), add.getLhs()),
-          std::pair(add.getLhs(), add.getRhs())}) {
+    for (auto [product, residual] : {std::pair(add.getRhs(), add.getLhs()),
+                                     std::pair(add.getLhs(), add.getRhs())}) {
       auto linear = product.getDefiningOp<LinearOp>();
       if (!linear || linear.getResidual() || !linear->hasOneUse() ||
           residual == product)
@@ -55,8 +54,8 @@ struct FuseResidualPass
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<FuseResidual>(&getContext(), numFused);
-    if (failed(applyPatternsAndFoldGreedily(getOperation(),
-                                            std::move(patterns))))
+    if (failed(
+            applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }
 };

@@ -96,14 +96,14 @@ typedef struct llmir_runtime {
 /* One step over a ragged batch: the new tokens of any number of sequences laid
  * end to end. */
 typedef struct llmir_step_args {
-  int64_t num_tokens;         /* T, 1 .. the artifact's max_batch_tokens */
-  int64_t num_sequences;      /* S */
-  int64_t num_logits;         /* R, the rows whose logits are asked for */
-  int64_t block_table_width;  /* W */
-  const int32_t *token_ids;   /* [T] */
-  const int32_t *positions;   /* [T], each token's place in its sequence */
-  const int32_t *slots;       /* [T], where its keys and values go */
-  const int32_t *block_table; /* [S, W] */
+  int64_t num_tokens;          /* T, 1 .. the artifact's max_batch_tokens */
+  int64_t num_sequences;       /* S */
+  int64_t num_logits;          /* R, the rows whose logits are asked for */
+  int64_t block_table_width;   /* W */
+  const int32_t *token_ids;    /* [T] */
+  const int32_t *positions;    /* [T], each token's place in its sequence */
+  const int32_t *slots;        /* [T], where its keys and values go */
+  const int32_t *block_table;  /* [S, W] */
   const int32_t *context_lens; /* [S], with this step's tokens */
   const int32_t *row_starts;   /* [S + 1] */
   const int32_t *logit_rows;   /* [R] */
