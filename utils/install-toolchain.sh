@@ -80,6 +80,11 @@ SOURCE
 Package: *
 Pin: release n=trixie
 Pin-Priority: 100
+
+# LLVM's tools take any Python 3: the system keeps its own.
+Package: python3 python3-* libpython3-*
+Pin: release n=trixie
+Pin-Priority: -1
 PIN
   apt_get update -q
   suite="-t trixie"
