@@ -8,32 +8,38 @@
 //===----------------------------------------------------------------------===//
 
 // Every size is positive: layers.
-// expected-error @+1 {{layers must be positive, but is -1}}
+// expected-error @+1 {{layers must be positive and fit into 32 bits, but is -1}}
 func.func private @case(!llm.paged_kv_cache<f16, -1, 16, 64, 16, 4096>)
 
 // -----
 
 // Every size is positive: KV heads.
-// expected-error @+1 {{kv_heads must be positive, but is -16}}
+// expected-error @+1 {{kv_heads must be positive and fit into 32 bits, but is -16}}
 func.func private @case(!llm.paged_kv_cache<f16, 12, -16, 64, 16, 4096>)
 
 // -----
 
 // Every size is positive: head_dim.
-// expected-error @+1 {{head_dim must be positive, but is 0}}
+// expected-error @+1 {{head_dim must be positive and fit into 32 bits, but is 0}}
 func.func private @case(!llm.paged_kv_cache<f16, 12, 16, 0, 16, 4096>)
 
 // -----
 
 // Every size is positive: block_size.
-// expected-error @+1 {{block_size must be positive, but is 0}}
+// expected-error @+1 {{block_size must be positive and fit into 32 bits, but is 0}}
 func.func private @case(!llm.paged_kv_cache<f16, 12, 16, 64, 0, 4096>)
 
 // -----
 
 // Every size is positive: max_seq_len.
-// expected-error @+1 {{max_seq_len must be positive, but is 0}}
+// expected-error @+1 {{max_seq_len must be positive and fit into 32 bits, but is 0}}
 func.func private @case(!llm.paged_kv_cache<f16, 12, 16, 64, 16, 0>)
+
+// -----
+
+// Slots, blocks and lengths are counted in i32.
+// expected-error @+1 {{max_seq_len must be positive and fit into 32 bits, but is 2147483648}}
+func.func private @case(!llm.paged_kv_cache<f16, 12, 16, 64, 16, 2147483648>)
 
 // -----
 
@@ -50,13 +56,31 @@ func.func private @case(!llm.paged_kv_cache<i8, 12, 16, 64, 16, 4096>)
 
 // -----
 
+// Of one that everything here computes in.
+// expected-error @+1 {{elements must be f16, bf16, f32 or f64, but are 'f8E4M3FN'}}
+func.func private @case(!llm.paged_kv_cache<f8E4M3FN, 12, 16, 64, 16, 4096>)
+
+// -----
+
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
 
 // Scaling makes contexts longer.
-// expected-error @+1 {{factor must be at least 1, but is 5.000000e-01}}
+// expected-error @+1 {{factor must be at least 1 and finite, but is 5.000000e-01}}
 func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0.5>}
+
+// -----
+
+// An infinite factor leaves nothing of a frequency.
+// expected-error @+1 {{factor must be at least 1 and finite, but is inf}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0x7FF0000000000000 : f64>}
+
+// -----
+
+// A NaN is no factor.
+// expected-error @+1 {{factor must be at least 1 and finite, but is nan}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0x7FF8000000000000 : f64>}
 
 // -----
 
@@ -67,14 +91,26 @@ func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0
 // -----
 
 // llama3 needs its bands, all of them.
-// expected-error @+1 {{llama3 scaling needs low_freq_factor, high_freq_factor and a positive original_max_position}}
+// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
 func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0>}
 
 // -----
 
 // llama3 needs the original context.
-// expected-error @+1 {{llama3 scaling needs low_freq_factor, high_freq_factor and a positive original_max_position}}
+// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
 func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 4.0, original_max_position = -1>}
+
+// -----
+
+// Bands are numbers of waves: low.
+// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 0.0, high_freq_factor = 4.0, original_max_position = 8192>}
+
+// -----
+
+// Bands are numbers of waves: high.
+// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 0x7FF0000000000000 : f64, original_max_position = 8192>}
 
 // -----
 
@@ -115,7 +151,7 @@ func.func @case() {
 
 // A weight's shape is known.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op result #0 must be statically shaped tensor of any type values, but got 'tensor<?xf32>'}}
+  // expected-error @+1 {{'llm.parameter' op weights have static shapes, but this one is 'tensor<?xf32>'}}
   %0 = llm.parameter "model"::"w" : tensor<?xf32>
   return
 }
@@ -133,7 +169,7 @@ func.func @case() {
 
 // The file's shape is known too.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op the file's type must have a static shape, but is 'tensor<?xbf16>'}}
+  // expected-error @+1 {{'llm.parameter' op weights have static shapes, but this one is 'tensor<?xbf16>'}}
   %0 = llm.parameter "model"::"w" from tensor<?xbf16> : tensor<4xf32>
   return
 }
@@ -142,7 +178,7 @@ func.func @case() {
 
 // Weights are never narrowed.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op the file's 'f32' cannot be widened exactly to 'bf16'}}
+  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 to f32, not from 'f32' to 'bf16'}}
   %0 = llm.parameter "model"::"w" from tensor<4xf32> : tensor<4xbf16>
   return
 }
@@ -151,7 +187,7 @@ func.func @case() {
 
 // Integers are no floats.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op the file's 'i8' cannot be widened exactly to 'f32'}}
+  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 to f32, not from 'i8' to 'f32'}}
   %0 = llm.parameter "model"::"w" from tensor<4xi8> : tensor<4xf32>
   return
 }
@@ -225,9 +261,27 @@ func.func @case() {
 
 // -----
 
+// At least one position.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op table must have the shape [positions, 2, head_dim / 2], but is 'tensor<0x2x16xf32>'}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<0x2x16xf32>
+  return
+}
+
+// -----
+
+// At least one frequency.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op table must have the shape [positions, 2, head_dim / 2], but is 'tensor<512x2x0xf32>'}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<512x2x0xf32>
+  return
+}
+
+// -----
+
 // No shape at all.
 func.func @case() {
-  // expected-error @+1 {{'llm.rope_table' op table must have the shape [positions, 2, head_dim / 2], but is 'tensor<*xf32>'}}
+  // expected-error @+1 {{custom op 'llm.rope_table' invalid kind of type specified}}
   %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<*xf32>
   return
 }
@@ -236,8 +290,26 @@ func.func @case() {
 
 // Frequencies are powers of theta.
 func.func @case() {
-  // expected-error @+1 {{'llm.rope_table' op theta must be positive}}
+  // expected-error @+1 {{'llm.rope_table' op theta must be positive and finite}}
   %0 = llm.rope_table {theta = 0.0 : f64} : tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// Infinity has no powers to speak of.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op theta must be positive and finite}}
+  %0 = llm.rope_table {theta = 0x7FF0000000000000 : f64} : tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// Nor has a NaN.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op theta must be positive and finite}}
+  %0 = llm.rope_table {theta = 0x7FF8000000000000 : f64} : tensor<512x2x16xf32>
   return
 }
 
@@ -245,7 +317,7 @@ func.func @case() {
 
 // Tables are f32.
 func.func @case() {
-  // expected-error @+1 {{'llm.rope_table' op result #0 must be tensor of 32-bit float values, but got 'tensor<512x2x16xbf16>'}}
+  // expected-error @+1 {{'llm.rope_table' op result #0 must be ranked tensor of 32-bit float values, but got 'tensor<512x2x16xbf16>'}}
   %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<512x2x16xbf16>
   return
 }
@@ -267,7 +339,7 @@ func.func @case(%i: tensor<2x3xi32>, %t: tensor<8x4xf32>) {
 
 // No rank.
 func.func @case(%i: tensor<*xi32>, %t: tensor<8x4xf32>) {
-  // expected-error @+1 {{'llm.embedding' op indices must be a tensor of rank 1, but is 'tensor<*xi32>'}}
+  // expected-error @+1 {{'llm.embedding' op operand #0 must be ranked tensor of 32-bit signless integer values, but got 'tensor<*xi32>'}}
   %0 = llm.embedding %i, %t : (tensor<*xi32>, tensor<8x4xf32>) -> tensor<2x4xf32>
   return
 }
@@ -294,8 +366,26 @@ func.func @case(%i: tensor<?xi32>, %t: tensor<8x4xf32>) {
 
 // Indices are i32.
 func.func @case(%i: tensor<2xi64>, %t: tensor<8x4xf32>) {
-  // expected-error @+1 {{'llm.embedding' op operand #0 must be tensor of 32-bit signless integer values, but got 'tensor<2xi64>'}}
+  // expected-error @+1 {{'llm.embedding' op operand #0 must be ranked tensor of 32-bit signless integer values, but got 'tensor<2xi64>'}}
   %0 = llm.embedding %i, %t : (tensor<2xi64>, tensor<8x4xf32>) -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+// Tables are of a type that everything here computes in.
+func.func @case(%i: tensor<2xi32>, %t: tensor<8x4xf8E4M3FN>) {
+  // expected-error @+1 {{'llm.embedding' op operand #1 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<8x4xf8E4M3FN>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<8x4xf8E4M3FN>) -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+// So are results.
+func.func @case(%i: tensor<2xi32>, %t: tensor<8x4xf32>) {
+  // expected-error @+1 {{'llm.embedding' op result #0 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<2x4xi32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<8x4xf32>) -> tensor<2x4xi32>
   return
 }
 
@@ -325,7 +415,7 @@ func.func @case(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>) {
 
 // A weight of unknown rank.
 func.func @case(%x: tensor<?x192xbf16>, %w: tensor<*xbf16>) {
-  // expected-error @+1 {{'llm.linear' op weight must be ranked, but is 'tensor<*xbf16>'}}
+  // expected-error @+1 {{'llm.linear' op operand #1 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<*xbf16>'}}
   %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<*xbf16>) -> tensor<?x64xf32>
   return
 }
@@ -442,7 +532,7 @@ func.func @case(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>, %e: tensor<?x19
 
 // A residual of unknown rank.
 func.func @case(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>, %e: tensor<*xf32>) {
-  // expected-error @+1 {{'llm.linear' op residual is 'tensor<*xf32>', but must have the result's shape, that of 'tensor<?x64xf32>'}}
+  // expected-error @+1 {{'llm.linear' op operand #2 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<*xf32>'}}
   %0 = llm.linear %x, %w residual %e : (tensor<?x192xbf16>, tensor<64x192xbf16>, tensor<*xf32>) -> tensor<?x64xf32>
   return
 }
@@ -455,7 +545,7 @@ func.func @case(%x: tensor<?x192xbf16>, %w: tensor<64x192xbf16>, %e: tensor<*xf3
 
 // No rank.
 func.func @case(%x: tensor<*xf32>, %w: tensor<192xf32>) {
-  // expected-error @+1 {{'llm.rms_norm' op input must be a ranked tensor of at least one dimension, but is 'tensor<*xf32>'}}
+  // expected-error @+1 {{'llm.rms_norm' op operand #0 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<*xf32>'}}
   %0 = llm.rms_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<*xf32>, tensor<192xf32>) -> tensor<*xf32>
   return
 }
@@ -464,7 +554,7 @@ func.func @case(%x: tensor<*xf32>, %w: tensor<192xf32>) {
 
 // No dimension.
 func.func @case(%x: tensor<f32>, %w: tensor<192xf32>) {
-  // expected-error @+1 {{'llm.rms_norm' op input must be a ranked tensor of at least one dimension, but is 'tensor<f32>'}}
+  // expected-error @+1 {{'llm.rms_norm' op input must have at least one dimension, but is 'tensor<f32>'}}
   %0 = llm.rms_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<f32>, tensor<192xf32>) -> tensor<f32>
   return
 }
@@ -491,7 +581,7 @@ func.func @case(%x: tensor<?x192xf32>, %w: tensor<191xf32>) {
 
 // A root of a sum of squares.
 func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
-  // expected-error @+1 {{'llm.rms_norm' op epsilon must not be negative}}
+  // expected-error @+1 {{'llm.rms_norm' op epsilon must be finite and not negative}}
   %0 = llm.rms_norm %x, %w {epsilon = -1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xf32>) -> tensor<?x192xf32>
   return
 }
@@ -500,8 +590,17 @@ func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
 
 // A NaN is no epsilon either.
 func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
-  // expected-error @+1 {{'llm.rms_norm' op epsilon must not be negative}}
+  // expected-error @+1 {{'llm.rms_norm' op epsilon must be finite and not negative}}
   %0 = llm.rms_norm %x, %w {epsilon = 0x7FC00000 : f32} : (tensor<?x192xf32>, tensor<192xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
+// Nor is infinity: all would be 0.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.rms_norm' op epsilon must be finite and not negative}}
+  %0 = llm.rms_norm %x, %w {epsilon = 0x7F800000 : f32} : (tensor<?x192xf32>, tensor<192xf32>) -> tensor<?x192xf32>
   return
 }
 
@@ -565,6 +664,15 @@ func.func @case(%x: tensor<?x6x?xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi3
 
 // -----
 
+// At least one pair.
+func.func @case(%x: tensor<?x6x0xf32>, %t: tensor<512x2x0xf32>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope' op head_dim must be static and even, but the input is 'tensor<?x6x0xf32>'}}
+  %0 = llm.rope %x, %t, %p : (tensor<?x6x0xf32>, tensor<512x2x0xf32>, tensor<?xi32>) -> tensor<?x6x0xf32>
+  return
+}
+
+// -----
+
 // A table for this head_dim.
 func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x32xf32>, %p: tensor<?xi32>) {
   // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x32xf32>', but must have the shape [positions, 2, 16], half of head_dim}}
@@ -578,6 +686,15 @@ func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x32xf32>, %p: tensor<?xi
 func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x1x16xf32>, %p: tensor<?xi32>) {
   // expected-error @+1 {{'llm.rope' op table is 'tensor<512x1x16xf32>', but must have the shape [positions, 2, 16], half of head_dim}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x1x16xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
+  return
+}
+
+// -----
+
+// A table of f32.
+func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x16xf64>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope' op operand #1 must be ranked tensor of 32-bit float values, but got 'tensor<512x2x16xf64>'}}
+  %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x2x16xf64>, tensor<?xi32>) -> tensor<?x6x32xf32>
   return
 }
 
@@ -607,7 +724,7 @@ func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi
 
 // No rank.
 func.func @case(%x: tensor<*xf32>) {
-  // expected-error @+1 {{'llm.activation' op input must be ranked, but is 'tensor<*xf32>'}}
+  // expected-error @+1 {{'llm.activation' op operand #0 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<*xf32>'}}
   %0 = llm.activation silu %x : (tensor<*xf32>) -> tensor<*xf32>
   return
 }
@@ -665,9 +782,9 @@ func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<9x2x64xf32>, %v: tensor<2x9
 // -----
 
 // Values of a batch.
-func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<*xf32>) {
-  // expected-error @+1 {{'llm.attention' op values must be a tensor of rank 4, but is 'tensor<*xf32>'}}
-  %0 = llm.attention %q, %k, %v : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<*xf32>) -> tensor<2x5x8x64xf32>
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x128xf32>) {
+  // expected-error @+1 {{'llm.attention' op values must be a tensor of rank 4, but is 'tensor<2x9x128xf32>'}}
+  %0 = llm.attention %q, %k, %v : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x128xf32>) -> tensor<2x5x8x64xf32>
   return
 }
 
@@ -727,10 +844,37 @@ func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x0x64xf32>, %v: tensor<2
 
 // -----
 
+// Shared by whom?
+func.func @case(%q: tensor<2x5x0x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op the number of query heads must be a multiple of the KV heads, but 0 is not one of 2}}
+  %0 = llm.attention %q, %k, %v : (tensor<2x5x0x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x0x64xf32>
+  return
+}
+
+// -----
+
 // 1 / sqrt(D) of an unknown D.
 func.func @case(%q: tensor<2x5x8x?xf32>, %k: tensor<2x9x2x?xf32>, %v: tensor<2x9x2x?xf32>) {
-  // expected-error @+1 {{'llm.attention' op a dynamic head_dim needs an explicit scale}}
+  // expected-error @+1 {{'llm.attention' op a head_dim that is not known needs an explicit scale}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x8x?xf32>, tensor<2x9x2x?xf32>, tensor<2x9x2x?xf32>) -> tensor<2x5x8x?xf32>
+  return
+}
+
+// -----
+
+// 1 / sqrt(0).
+func.func @case(%q: tensor<2x5x8x0xf32>, %k: tensor<2x9x2x0xf32>, %v: tensor<2x9x2x0xf32>) {
+  // expected-error @+1 {{'llm.attention' op a head_dim that is not known needs an explicit scale}}
+  %0 = llm.attention %q, %k, %v : (tensor<2x5x8x0xf32>, tensor<2x9x2x0xf32>, tensor<2x9x2x0xf32>) -> tensor<2x5x8x0xf32>
+  return
+}
+
+// -----
+
+// A scale is a number: infinity times 0 is none.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op scale must be finite}}
+  %0 = llm.attention %q, %k, %v {scale = 0x7F800000 : f32} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
   return
 }
 
@@ -832,7 +976,7 @@ func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<
 
 // The cache's KV heads.
 func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<?x8x64xf16>, %v: tensor<?x8x64xf16>, %i: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.append_kv' op keys end in the dimensions 8 x 64, but the cache has 16 KV heads of 64}}
+  // expected-error @+1 {{'llm.append_kv' op keys are 'tensor<?x8x64xf16>', but the cache has 16 KV heads of 64}}
   %0 = llm.append_kv %kv, %k, %v slots %i : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x8x64xf16>, tensor<?x8x64xf16>, tensor<?xi32>) -> !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
   return
 }
@@ -841,8 +985,26 @@ func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<
 
 // The cache's head_dim.
 func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<?x16x32xf16>, %v: tensor<?x16x32xf16>, %i: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.append_kv' op keys end in the dimensions 16 x 32, but the cache has 16 KV heads of 64}}
+  // expected-error @+1 {{'llm.append_kv' op keys are 'tensor<?x16x32xf16>', but the cache has 16 KV heads of 64}}
   %0 = llm.append_kv %kv, %k, %v slots %i : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x16x32xf16>, tensor<?x16x32xf16>, tensor<?xi32>) -> !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+  return
+}
+
+// -----
+
+// The values' too, where keys say less.
+func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<?x16x64xf16>, %v: tensor<?x?x64xf16>, %i: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.append_kv' op values are 'tensor<?x?x64xf16>', but the cache has 16 KV heads of 64}}
+  %0 = llm.append_kv %kv, %k, %v slots %i : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x16x64xf16>, tensor<?x?x64xf16>, tensor<?xi32>) -> !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+  return
+}
+
+// -----
+
+// No sequence is longer than max_seq_len, so no append is.
+func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<2x4097x16x64xf16>, %v: tensor<2x4097x16x64xf16>, %i: tensor<2xi32>) {
+  // expected-error @+1 {{'llm.append_kv' op keys have 4097 tokens a sequence, but max_seq_len is 4096}}
+  %0, %1 = llm.append_kv %kv, %k, %v, %i : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x4097x16x64xf16>, tensor<2x4097x16x64xf16>, tensor<2xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x256xi32>)
   return
 }
 
@@ -991,8 +1153,8 @@ func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<
 
 // Values of a batch.
 func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<2x8xi32>, %s: tensor<2xi32>) {
-  // expected-error @+1 {{'llm.lookup_kv' op values must be a tensor of rank 4, but is 'tensor<*xf16>'}}
-  %0, %1 = llm.lookup_kv %kv, %b, %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x8xi32>, tensor<2xi32>) -> (tensor<2x128x16x64xf16>, tensor<*xf16>)
+  // expected-error @+1 {{'llm.lookup_kv' op values must be a tensor of rank 4, but is 'tensor<128x16x64xf16>'}}
+  %0, %1 = llm.lookup_kv %kv, %b, %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x8xi32>, tensor<2xi32>) -> (tensor<2x128x16x64xf16>, tensor<128x16x64xf16>)
   return
 }
 
@@ -1009,8 +1171,17 @@ func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<
 
 // The cache's heads.
 func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<2x8xi32>, %s: tensor<2xi32>) {
-  // expected-error @+1 {{'llm.lookup_kv' op keys end in the dimensions 16 x 32, but the cache has 16 KV heads of 64}}
+  // expected-error @+1 {{'llm.lookup_kv' op keys are 'tensor<2x128x16x32xf16>', but the cache has 16 KV heads of 64}}
   %0, %1 = llm.lookup_kv %kv, %b, %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x8xi32>, tensor<2xi32>) -> (tensor<2x128x16x32xf16>, tensor<2x128x16x32xf16>)
+  return
+}
+
+// -----
+
+// 4096 positions are 256 blocks of 16.
+func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<2x257xi32>, %s: tensor<2xi32>) {
+  // expected-error @+1 {{'llm.lookup_kv' op block_indices have 257 columns, but a sequence has at most 256 blocks}}
+  %0, %1 = llm.lookup_kv %kv, %b, %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<2x257xi32>, tensor<2xi32>) -> (tensor<2x128x16x64xf16>, tensor<2x128x16x64xf16>)
   return
 }
 
@@ -1147,10 +1318,28 @@ func.func @case(%q: tensor<?x20x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 6
 
 // -----
 
+// At least one query head.
+func.func @case(%q: tensor<?x0x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.paged_attention' op the number of query heads must be a multiple of the KV heads, but 0 is not one of 16}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r : (tensor<?x0x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x0x64xf32>
+  return
+}
+
+// -----
+
 // The cache's head_dim.
 func.func @case(%q: tensor<?x32x32xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.paged_attention' op the query's head_dim is 32, but the cache's is 64}}
+  // expected-error @+1 {{'llm.paged_attention' op query is 'tensor<?x32x32xf32>', but the cache's head_dim is 64}}
   %0 = llm.paged_attention %q, %kv, %b, %s rows %r : (tensor<?x32x32xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x32xf32>
+  return
+}
+
+// -----
+
+// A scale is a number.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.paged_attention' op scale must be finite}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r {scale = 0x7FC00000 : f32} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x64xf32>
   return
 }
 
@@ -1205,6 +1394,33 @@ func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 6
 //===----------------------------------------------------------------------===//
 // Kernel calls
 //===----------------------------------------------------------------------===//
+
+// A kernel is a function of C.
+func.func @case() {
+  // expected-error @+1 {{'llm.call_kernel' op kernel must be named by an identifier, but is "k.v2"}}
+  llm.call_kernel k.v2 ins()
+  return
+}
+
+// -----
+
+// It starts with a letter.
+func.func @case() {
+  // expected-error @+1 {{'llm.call_kernel' op kernel must be named by an identifier, but is "2k"}}
+  "llm.call_kernel"() <{kernel = "2k", operandSegmentSizes = array<i32: 0, 0>}> : () -> ()
+  return
+}
+
+// -----
+
+// It has one.
+func.func @case() {
+  // expected-error @+1 {{'llm.call_kernel' op kernel must be named by an identifier, but is ""}}
+  "llm.call_kernel"() <{kernel = "", operandSegmentSizes = array<i32: 0, 0>}> : () -> ()
+  return
+}
+
+// -----
 
 // A result is its output, written.
 func.func @case(%o: tensor<4xf32>) {
