@@ -15,6 +15,10 @@ RUN := PYTHONPATH=$(CURDIR)/$(BUILD)/python $(PYTHON)
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
+CTEST := ctest -j2 --output-on-failure --test-dir
+comma := ,
+SANITIZERS := address$(comma)undefined thread
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test build torch clean
 
@@ -30,12 +34,24 @@ demo: build
 	@$(RUN) examples/demo.py
 
 # All suites run, also after one has failed.
-test: build torch
+test: build torch $(SANITIZERS:%=build/sanitize-%/build.ninja)
 	@status=0; \
 	$(VENV)/bin/lit -sv $(BUILD)/test || status=1; \
-	ctest --test-dir $(BUILD) --output-on-failure || status=1; \
+	$(CTEST) $(BUILD) || status=1; \
+	for sanitizer in $(SANITIZERS); do \
+	  echo "The runtime's tests under the sanitizers: $$sanitizer"; \
+	  cmake --build build/sanitize-$$sanitizer && \
+	  $(CTEST) build/sanitize-$$sanitizer || status=1; \
+	done; \
 	$(RUN) -m pytest test/python || status=1; \
 	exit $$status
+
+# The runtime alone, as a project of its own, which is how it also builds elsewhere.
+build/sanitize-%/build.ninja: runtime/CMakeLists.txt $(STAMPS)/toolchain
+	@cmake -S runtime -B $(@D) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DCMAKE_C_COMPILER=clang-18 -DCMAKE_CXX_COMPILER=clang++-18 \
+	  -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache \
+	  -DLLMIR_SANITIZE=$*
 
 build: $(BUILD)/build.ninja
 	@cmake --build --preset release

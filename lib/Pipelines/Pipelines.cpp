@@ -40,6 +40,7 @@ void llmir::buildLinalgPipeline(OpPassManager &manager) {
 
 void llmir::buildBuffersPipeline(OpPassManager &manager,
                                  const CPUPipelineOptions &options) {
+  manager.addPass(llm::createLLMVerifyStep());
   manager.addPass(createConvertLLMToKernels());
   manager.addPass(createConvertLLMToLinalg({/*keepKernels=*/true}));
   manager.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());

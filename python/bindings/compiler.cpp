@@ -141,6 +141,8 @@ public:
   Program() : context(makeRegistry()) {
     // Compilations are processes of their own: threads would only start.
     context.disableMultithreading();
+    // A sentence says what is wrong; the op may be a screen long.
+    context.printOpOnDiagnostic(false);
   }
 
   std::string str() {

@@ -74,10 +74,20 @@ Logits makeLogits(int64_t rows, int64_t vocab) {
   return Logits(data, {size_t(rows), size_t(vocab)}, owner);
 }
 
+/// A sequence of another engine is guarded by that engine's lock: this engine
+/// must not even look at it.
+[[noreturn]] void refuseForeign() {
+  throw std::invalid_argument("the sequence is one of another engine");
+}
+
 Logits step(PyEngine &self, nb::sequence items) {
+  // The sequences live until the step is over, whatever other threads do to
+  // `items` while it runs.
+  std::vector<nb::object> alive;
   std::vector<StepItem> batch;
   std::vector<std::vector<int32_t>> ids;
   size_t count = nb::len(items);
+  alive.reserve(count);
   batch.reserve(count);
   ids.reserve(count);
   for (nb::handle entry : items) {
@@ -85,8 +95,11 @@ Logits step(PyEngine &self, nb::sequence items) {
       throw std::invalid_argument(
           "an item of a step is (sequence, token ids, all_logits)");
     PySequence *sequence = nullptr;
-    if (!nb::try_cast(entry[0], sequence) || !sequence)
+    alive.push_back(entry[0]);
+    if (!nb::try_cast(alive.back(), sequence) || !sequence)
       throw std::invalid_argument("an item of a step starts with a Sequence");
+    if (sequence->mutex != self.mutex)
+      refuseForeign();
     std::vector<int32_t> tokens;
     if (!nb::try_cast(entry[1], tokens))
       throw std::invalid_argument(
@@ -108,7 +121,15 @@ Logits step(PyEngine &self, nb::sequence items) {
   return logits;
 }
 
+int64_t sequenceLength(const PySequence &self) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  return self.sequence->length();
+}
+
 void truncateSequence(PyEngine &self, PySequence &sequence, int64_t length) {
+  if (sequence.mutex != self.mutex)
+    refuseForeign();
   nb::gil_scoped_release release;
   std::lock_guard<std::mutex> lock(*self.mutex);
   self.engine->truncate(*sequence.sequence, length);
@@ -182,10 +203,8 @@ NB_MODULE(_runtime, m) {
   nb::class_<PySequence>(m, "Sequence",
                          "A sequence of tokens whose keys and values are in "
                          "its engine's cache.")
-      .def_prop_ro(
-          "length",
-          [](const PySequence &self) { return self.sequence->length(); },
-          "How many tokens the cache holds.")
+      .def_prop_ro("length", &sequenceLength,
+                   "How many tokens the cache holds.")
       .def(
           "close", &PySequence::close,
           "Gives the blocks of the cache back. The sequence cannot run again.");

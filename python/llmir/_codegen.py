@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,19 @@ PROGRAM = "model.mlir"
 LAYOUT = "layout.json"
 CONSTANTS = "constants.bin"
 
+# The facts of llm.model that are sizes.
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "max_model_len",
+)
+
+OUT_OF_MEMORY = "there is not enough memory to compile this program"
+
 
 def main() -> int:
     """Compile as the command line says; return the exit status."""
@@ -41,12 +55,20 @@ def main() -> int:
     parser.add_argument("--emit", choices=STAGES, required=True)
     parser.add_argument("--target-cpu", default="native")
     parser.add_argument("--max-batch-tokens", type=int, default=512)
+    parser.add_argument("--name", help="what messages call the program")
     parser.add_argument("--weights", type=Path, help="check the program against these")
     arguments = parser.parse_args()
     try:
         compile_program(arguments)
     except LLMIRError as error:
         print(error, file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(OUT_OF_MEMORY, file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = error.filename or f"cannot write {arguments.output}"
+        print(f"{where}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -56,10 +78,14 @@ def compile_program(arguments: argparse.Namespace) -> None:
     compiler = _native.compiler()
     target = find_target(arguments.target_cpu)
     text = arguments.program.read_text(encoding="utf-8")
+    # The file that passes can be run on again; the name is for people.
+    path = arguments.name or str(arguments.program)
+    name = arguments.name or arguments.program.name
+    name = name.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def parse() -> Any:
         try:
-            return compiler.Module.parse(text, arguments.program.name)
+            return compiler.Module.parse(text, name)
         except ValueError as error:
             raise LLMIRError(_diagnostics("is not valid", error)) from error
 
@@ -71,15 +97,15 @@ def compile_program(arguments: argparse.Namespace) -> None:
     if arguments.emit == "llm":
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "optimized":
-        run_pipeline(module, "llm-optimize", arguments.program)
+        run_pipeline(module, "llm-optimize", path)
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "linalg":
-        run_pipeline(module, "llm-to-linalg", arguments.program)
+        run_pipeline(module, "llm-to-linalg", path)
         output.write_text(str(module), encoding="utf-8")
     else:
         pipeline = f"llm-cpu-pipeline{{max-batch-tokens={arguments.max_batch_tokens}}}"
         facts = find_facts(module)
-        run_pipeline(module, pipeline, arguments.program)
+        run_pipeline(module, pipeline, path)
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
@@ -92,7 +118,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
         output.mkdir(exist_ok=True)
         object_file = output / "model.o"
         object_file.write_bytes(code)
-        generate(compiler.link_shared, str(object_file), str(output / CODE))
+        link(compiler.link_shared, object_file, output / CODE)
         object_file.unlink()
         layout = {
             **facts,
@@ -108,16 +134,50 @@ def compile_program(arguments: argparse.Namespace) -> None:
         }
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
         optimized = parse()
-        run_pipeline(optimized, "llm-optimize", arguments.program)
+        run_pipeline(optimized, "llm-optimize", path)
         (output / PROGRAM).write_text(str(optimized), encoding="utf-8")
 
 
 def find_facts(module: Any) -> dict[str, Any]:
-    """Return what a program says of its model and its cache."""
+    """Return what a program says of its model and its cache.
+
+    Raises LLMIRError if something is missing or is not what it must be.
+    """
     try:
-        return {"model": json.loads(module.model), "cache": json.loads(module.cache)}
+        facts = {"model": json.loads(module.model), "cache": json.loads(module.cache)}
     except ValueError as error:
         raise LLMIRError(_diagnostics("cannot be run", error)) from error
+    check_facts(facts["model"])
+    return facts
+
+
+def check_facts(model: dict[str, Any]) -> None:
+    """Raise LLMIRError unless `llm.model` has what the runtime needs, as it must be."""
+
+    def refuse(name: str, expected: str) -> LLMIRError:
+        found = json.dumps(model[name]) if name in model else "missing"
+        return LLMIRError(
+            f"the program cannot be run: {name} of its attribute llm.model must be "
+            f"{expected}, and is {found}"
+        )
+
+    for name in ("architecture", "dtype"):
+        if not isinstance(model.get(name), str):
+            raise refuse(name, "a string")
+    for name in SIZES:
+        if not _is_int(model.get(name), 1, 2**31 - 1):
+            raise refuse(name, "a positive integer of 32 bits")
+    last = model["vocab_size"] - 1
+    ends = model.get("eos_token_ids")
+    if not isinstance(ends, list) or not all(_is_int(end, 0, last) for end in ends):
+        raise refuse("eos_token_ids", f"a list of integers from 0 to {last}")
+    begin = model.get("bos_token_id")
+    if begin is not None and not _is_int(begin, 0, 2**31 - 1):
+        raise refuse("bos_token_id", "an integer of 32 bits that is 0 or more")
+
+
+def _is_int(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def check_parameters(parameters: list[dict[str, Any]], directory: Path) -> None:
@@ -140,7 +200,7 @@ def check_parameters(parameters: list[dict[str, Any]], directory: Path) -> None:
             )
 
 
-def run_pipeline(module: Any, pipeline: str, program: Path) -> None:
+def run_pipeline(module: Any, pipeline: str, program: str) -> None:
     """Run passes over a module; LLMIRError, with a reproducer, if one fails."""
     try:
         module.run(pipeline)
@@ -148,7 +208,7 @@ def run_pipeline(module: Any, pipeline: str, program: Path) -> None:
         name = pipeline.partition("{")[0]
         raise LLMIRError(
             _diagnostics(f"could not be compiled by the pipeline {name}", error)
-            + f"; reproduce it with: llmir-opt {program} "
+            + f"; reproduce it with: llmir-opt {shlex.quote(program)} "
             f"--pass-pipeline='builtin.module({pipeline})'"
         ) from error
 
@@ -159,6 +219,14 @@ def generate(function: Callable[..., Any], *arguments: str) -> Any:
         return function(*arguments)
     except RuntimeError as error:
         raise LLMIRError(_diagnostics("could not be turned to code", error)) from error
+
+
+def link(link_shared: Callable[..., Any], object_file: Path, output: Path) -> None:
+    """Link an object; LLMIRError, without the directory, if the linker refuses."""
+    try:
+        generate(link_shared, str(object_file), str(output))
+    except LLMIRError as error:
+        raise LLMIRError(str(error).replace(f"{output.parent}/", "")) from error
 
 
 def write_constants(entries: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ the process that generates code and nowhere else.
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import Any
 
 from llmir.errors import LLMIRError
@@ -22,6 +24,17 @@ def compiler() -> Any:
 def runtime() -> Any:
     """Return the module `llmir._runtime`, which links only the C++ runtime."""
     return _load("_runtime")
+
+
+def path_text(path: Path) -> str:
+    """Return a path as the native modules take it, as text.
+
+    Raises LLMIRError if it is not UTF-8, or has a NUL.
+    """
+    text = os.fspath(path)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise LLMIRError(f"the path {ascii(text)} is not UTF-8 text")
+    return text
 
 
 def _load(name: str) -> Any:

@@ -2,14 +2,15 @@
 """Puts an artifact together: a directory that a serving machine can run.
 
 It holds the code, the packed weights, the program they came from, the tokenizer
-and the manifest, which has every fact that the loader checks. The format is
-described in `docs/architecture.md`.
+and the manifest, which has every fact that the loader checks. `Manifest` in
+`runtime/include/llmir/runtime/model.h` says what its fields are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
     """Complete a directory into which the compiler has put its results.
 
     checkpoint: the weights; the tokenizer is taken from the same directory.
-    Returns the size of the artifact in bytes.
+    Returns the size of the artifact in bytes. Raises LLMIRError if the runtime would
+    refuse it.
     """
     runtime = _native.runtime()
     layout_file = directory / _codegen.LAYOUT
@@ -84,7 +86,21 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
     }
     text = json.dumps(manifest, indent=2) + "\n"
     (directory / MANIFEST).write_text(text, encoding="utf-8")
+    check_loadable(directory)
     return sum(file["bytes"] for file in files.values())
+
+
+def check_loadable(directory: Path) -> None:
+    """Raise LLMIRError if the runtime refuses an artifact of this machine's making.
+
+    For code that needs features this CPU lacks, only the manifest is looked at.
+    """
+    try:
+        _native.runtime().Model(_native.path_text(directory))
+    except RuntimeError as error:
+        # The loader compares features once the manifest is found to be good.
+        if "this CPU lacks" not in str(error):
+            raise LLMIRError(f"what was compiled cannot be run: {error}") from error
 
 
 def check_replaceable(output: Path) -> None:
@@ -94,7 +110,7 @@ def check_replaceable(output: Path) -> None:
     try:
         manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
         known = manifest["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise LLMIRError(
@@ -111,17 +127,37 @@ def replacing(output: Path) -> Iterator[Path]:
     interrupted, the temporary directory is removed and `output` is as before.
     """
     with sibling(output) as work:
-        new = work / "new"
+        new, old = work / "new", work / "old"
         new.mkdir()
-        yield new
-        if output.exists():
-            output.rename(work / "old")
+        with named(new, str(output)):
+            yield new
         try:
+            if output.exists():
+                output.rename(old)
             new.rename(output)
         except BaseException:
-            if (work / "old").exists():
-                (work / "old").rename(output)
+            # An interrupt may come before, between and after the two.
+            if old.exists() and not output.exists():
+                old.rename(output)
             raise
+
+
+@contextlib.contextmanager
+def named(work: Path, final: str) -> Iterator[None]:
+    """Let errors speak of `final` where they mean `work`, which is about to go."""
+
+    def rename(text: str) -> str:
+        for place in (os.path.realpath(work), str(work)):
+            text = text.replace(place, final)
+        return text
+
+    try:
+        yield
+    except LLMIRError as error:
+        raise LLMIRError(rename(str(error))) from error
+    except OSError as error:
+        where = f"{rename(str(error.filename))}: " if error.filename else ""
+        raise LLMIRError(f"{where}{error.strerror or error}") from error
 
 
 @contextlib.contextmanager

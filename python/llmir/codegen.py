@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from llmir._codegen import OUT_OF_MEMORY
 from llmir.errors import LLMIRError
 
 MODULE = "llmir._codegen"
@@ -25,19 +26,24 @@ def run_compiler(
     target_cpu: str = "native",
     max_batch_tokens: int = 512,
     weights: Path | None = None,
+    name: str | None = None,
     module: str = MODULE,
 ) -> None:
     """Compile `program`, a file, up to the stage `emit`, and write `output`.
 
     weights: the directory that the program's parameters are checked against.
+    name: the user's own file that `program` is a copy of, for messages.
     module: the module that the child runs.
 
-    Raises LLMIRError if the program is refused, or if the compiler dies of it.
+    Raises LLMIRError if the program is refused, or if the compiler dies of it. A
+    failure of our own leaves a copy of the program, to reproduce it with.
     """
     options = [f"--emit={emit}", f"--target-cpu={target_cpu}"]
     options.append(f"--max-batch-tokens={max_batch_tokens}")
     if weights is not None:
         options.append(f"--weights={weights}")
+    if name is not None:
+        options.append(f"--name={name}")
     start = [sys.executable, "-m", module]
     # The child must find this very package, however this process found it.
     packages = str(Path(__file__).parent.parent)
@@ -56,12 +62,20 @@ def run_compiler(
         return
     message = result.stderr.strip()
     if result.returncode == 1 and not message.startswith("Traceback"):
-        if str(program) in message:  # it names a file that is about to go
+        # Our own program was refused, and the file named is about to go.
+        if name is None and str(program) in message:
             message = message.replace(str(program), str(_keep(program)))
         raise LLMIRError(message)
+    last = message.splitlines()[-1] if message else "it left no message"
+    if last.startswith("MemoryError") or "LLVM ERROR: out of memory" in message:
+        raise LLMIRError(OUT_OF_MEMORY)
+    if result.returncode == -signal.SIGKILL:
+        raise LLMIRError(
+            "the compiler was killed (SIGKILL), most likely because the machine has "
+            "too little memory for it; free some, or compile on a larger machine"
+        )
     kept = _keep(program)
     again = shlex.join([*start, str(kept), *options, "-o", f"{kept.parent}/out"])
-    last = message.splitlines()[-1] if message else "it left no message"
     raise LLMIRError(
         f"the compiler {_ending(result.returncode)} ({last}); "
         f"this is a bug in LLMIR, reproduce it with: {again}"

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
+from typing import TextIO
 
 from llmir.errors import LLMIRError
 
@@ -57,7 +58,8 @@ def perform(
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         command.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UsageError as error:
         parser.error(str(error))
     except LLMIRError as error:
@@ -72,7 +74,7 @@ def perform(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"llmir: error: {where}{error.strerror}", file=sys.stderr)
+        print(f"llmir: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except MemoryError:
         print("llmir: error: there is not enough memory", file=sys.stderr)
@@ -87,9 +89,30 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def standard_output() -> TextIO:
+    """Return the standard output; LLMIRError if the shell has closed it."""
+    if sys.stdout is None:
+        raise LLMIRError("the standard output is closed, and the text goes there")
+    return sys.stdout
+
+
 def positive_int(text: str) -> int:
-    """Parse an argument that is a positive integer."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
+    """Parse an argument that is a positive integer of 32 bits."""
+    return int_up_to(2**31 - 1)(text)
+
+
+def int_up_to(most: int) -> Callable[[str], int]:
+    """Return a parser of arguments that are integers from 1 to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = 0
+        if not 1 <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not a whole number from 1 to {most}"
+            )
+        return value
+
+    return parse

@@ -14,14 +14,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from llmir import artifact
+from llmir import _native, artifact
 from llmir._codegen import STAGES
 from llmir.codegen import run_compiler
-from llmir.command import Command, UsageError, execute, positive_int
+from llmir.command import (
+    Command,
+    UsageError,
+    execute,
+    positive_int,
+    standard_output,
+)
 from llmir.errors import LLMIRError
 from llmir.hub import model_directory
 from llmir.importer import import_model
 from llmir.safetensors import open_checkpoint
+from llmir.target import X86_LEVELS
 
 BLOCK_SIZE = 16
 MAX_BATCH_TOKENS = 512
@@ -53,6 +60,7 @@ def compile_model(
     is_artifact = emit == "artifact"
     if output is not None:
         if is_artifact:
+            _native.path_text(output.absolute())
             artifact.check_replaceable(output)
         elif output.is_dir():
             raise LLMIRError(f"{output} is a directory, and {emit} is one file")
@@ -75,7 +83,7 @@ def compile_model(
         )
 
     with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
-        program = Path(scratch) / (Path(model).name if is_program else "model.mlir")
+        program = Path(scratch) / "model.mlir"
         program.write_text(text, encoding="utf-8")
 
         def run(destination: Path) -> None:
@@ -87,16 +95,18 @@ def compile_model(
                 max_batch_tokens=max_batch_tokens,
                 # The importer has checked its own program.
                 weights=source if is_program else None,
+                name=model if is_program else None,
             )
             if emit == "llm" and not is_program:
                 # It is verified now; MLIR would drop the names of its values.
                 destination.write_text(text, encoding="utf-8")
 
         if output is None or (_is_device(output)):
-            run(Path(scratch) / "output")
+            with artifact.named(Path(scratch), f"{tempfile.gettempdir()}/llmir-*"):
+                run(Path(scratch) / "output")
             result = (Path(scratch) / "output").read_text(encoding="utf-8")
             if output is None:
-                sys.stdout.write(result)
+                standard_output().write(result)
             else:
                 output.write_text(result, encoding="utf-8")
         elif is_artifact:
@@ -113,7 +123,8 @@ def compile_model(
             # Through links: what /dev/stdout points to may be a file.
             target = output.resolve()
             with artifact.sibling(target) as directory:
-                run(directory / "output")
+                with artifact.named(directory / "output", str(target)):
+                    run(directory / "output")
                 (directory / "output").replace(target)
 
 
@@ -151,7 +162,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--target-cpu",
         default="native",
         metavar="CPU",
-        help="native, or x86-64-v2 to -v4 (default: native)",
+        help=f"native, {', or '.join(X86_LEVELS)} (default: native)",
     )
     parser.add_argument(
         "--dtype",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,14 @@ from llmir.tokenizer import Tokenizer
 
 TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
 
+# What the runtime's thread pool takes.
+MAX_THREADS = 1024
+
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     """Load an artifact, `model.llmir`.
 
-    threads: how many work on a step; None is all of the machine's.
+    threads: how many work on a step, at most 1024; None is all of the machine's.
 
     Raises LLMIRError if it is damaged, or was built for another machine or another
     version of LLMIR.
@@ -61,18 +64,31 @@ class Model:
             of the greatest length and for more where there is memory.
         verify: also compare the checksum of the weights.
         """
-        if threads is not None and threads < 1:
-            raise LLMIRError(f"threads must be positive, not {threads}")
+        if threads is not None and not _is_integer(threads, 1, MAX_THREADS):
+            raise LLMIRError(
+                f"threads must be an integer from 1 to {MAX_THREADS}, not {threads}"
+            )
+        if not _is_integer(num_blocks, 0, 2**31 - 1):
+            raise LLMIRError(f"num_blocks is {num_blocks}, and not 0 or more")
         self.path = Path(path)
         runtime = _native.runtime()
         try:
-            native = runtime.Model(str(self.path), verify=verify)
+            native = runtime.Model(_native.path_text(self.path), verify=verify)
             self.engine = runtime.Engine(
                 native, threads=threads or 0, num_blocks=num_blocks
             )
         except (RuntimeError, ValueError, MemoryError) as error:
             raise LLMIRError(str(error)) from error
-        self.manifest: dict[str, Any] = json.loads(native.manifest)
+        try:
+            self.manifest: dict[str, Any] = json.loads(native.manifest)
+        except (ValueError, RecursionError) as error:
+            raise LLMIRError(f"cannot read the manifest of {path}: {error}") from error
+        ends = self.manifest["model"].get("eos_token_ids", [])
+        if not isinstance(ends, list) or not all(type(end) is int for end in ends):
+            raise LLMIRError(
+                f"the manifest of {path} is not valid: 'model.eos_token_ids' must be "
+                "a list of integers"
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -134,7 +150,7 @@ class Model:
         top_p: float = 1.0,
         min_p: float = 0.0,
         seed: int = 0,
-        stop_token_ids: Sequence[int] | None = None,
+        stop_token_ids: Iterable[int] | None = None,
     ) -> list[int]:
         """Return the ids that follow `ids`; see `stream` for the arguments."""
         return list(
@@ -160,7 +176,7 @@ class Model:
         top_p: float = 1.0,
         min_p: float = 0.0,
         seed: int = 0,
-        stop_token_ids: Sequence[int] | None = None,
+        stop_token_ids: Iterable[int] | None = None,
     ) -> Iterator[int]:
         """Yield the ids that follow `ids`, each as soon as it is known.
 
@@ -169,28 +185,39 @@ class Model:
             that together have probability p, those with at least min_p of the
             likeliest one's probability. 0, 1 and 0 leave all.
         seed: equal seeds draw equal tokens.
-        stop_token_ids: the ids to end with; None is the model's own. The one that
-            ends the text is part of the result, as with Transformers.
+        stop_token_ids: the ids to end with, a list also if it is one; None is the
+            model's own. The one that ends the text is part of the result, as with
+            Transformers.
 
         The text also ends after `max_new_tokens`, or when the sequence has
         `max_model_len` tokens. Arguments are checked now, not at the first id.
         """
         prompt = self._checked(ids)
-        if max_new_tokens < 0:
-            raise LLMIRError(f"max_new_tokens is {max_new_tokens}, and not 0 or more")
-        if not 0 <= seed < 2**64:
-            raise LLMIRError(f"seed is {seed}, and not in 0 to 2**64 - 1")
+        if not _is_integer(max_new_tokens, 0):
+            raise LLMIRError(
+                f"max_new_tokens is {max_new_tokens}, and not an integer, 0 or more"
+            )
+        if not _is_integer(seed, 0, 2**64 - 1):
+            raise LLMIRError(f"seed is {seed}, and not an integer, 0 to 2**64 - 1")
+        if not _is_integer(top_k, 0):
+            raise LLMIRError(f"top_k is {top_k}, and not an integer, 0 or more")
         try:
             sampler = _native.runtime().Sampler(
                 temperature=temperature,
-                top_k=top_k,
+                top_k=min(top_k, self.vocab_size),
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
             )
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise LLMIRError(f"cannot sample: {error}") from error
-        stop = self.eos_token_ids if stop_token_ids is None else stop_token_ids
+        except TypeError as error:
+            raise LLMIRError(
+                "cannot sample: temperature, top_p and min_p must be numbers"
+            ) from error
+        stop = self.eos_token_ids
+        if stop_token_ids is not None:
+            stop = _checked_stop(stop_token_ids)
         count = min(max_new_tokens, self.max_model_len - len(prompt))
         return self._generated(prompt, count, sampler, frozenset(stop))
 
@@ -204,7 +231,7 @@ class Model:
             for chunk in self._chunks(prompt):
                 logits = self._step(sequence, chunk, all_logits=False)
             while True:
-                token_id = int(sampler.sample(logits[0]))
+                token_id = self._sample(sampler, logits[0])
                 yield token_id
                 count -= 1
                 if count == 0 or token_id in stop:
@@ -212,6 +239,14 @@ class Model:
                 logits = self._step(sequence, [token_id], all_logits=False)
         finally:
             sequence.close()
+
+    @staticmethod
+    def _sample(sampler: Any, logits: npt.NDArray[np.float32]) -> int:
+        try:
+            return int(sampler.sample(logits))
+        except ValueError as error:
+            # Arguments were checked before: it is what the weights lead to.
+            raise LLMIRError(f"there is no next token: {error}") from error
 
     def _step(
         self, sequence: Any, ids: list[int], *, all_logits: bool
@@ -244,3 +279,21 @@ class Model:
                 "model was compiled for"
             )
         return [int(token_id) for token_id in array]
+
+
+def _is_integer(value: Any, least: int, most: int | None = None) -> bool:
+    return (
+        isinstance(value, int | np.integer)
+        and value >= least
+        and (most is None or value <= most)
+    )
+
+
+def _checked_stop(ids: Any) -> tuple[int, ...]:
+    try:
+        stop = tuple(ids)
+    except TypeError:
+        stop = (None,)
+    if not all(isinstance(token_id, int | np.integer) for token_id in stop):
+        raise LLMIRError(f"stop_token_ids must be a list of token ids, not {ids!r}")
+    return tuple(int(token_id) for token_id in stop)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from llmir.command import Command, execute
+from llmir.command import Command, execute, standard_output
 from llmir.importer.registry import all_families
 
 
@@ -16,10 +16,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     del arguments
+    output = standard_output()
     for family in all_families():
-        print(f"{family.name}: {', '.join(family.architectures)}")
-        print(f"    models: {family.examples}")
-        print(f"    features: {family.features}")
+        print(f"{family.name}: {', '.join(family.architectures)}", file=output)
+        print(f"    models: {family.examples}", file=output)
+        print(f"    features: {family.features}", file=output)
 
 
 COMMAND = Command("models", "List the supported model families.", _configure, _run)

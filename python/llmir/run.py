@@ -8,8 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-from llmir.command import Command, execute, positive_int
-from llmir.model import load
+from llmir.command import (
+    Command,
+    execute,
+    int_up_to,
+    positive_int,
+    standard_output,
+)
+from llmir.errors import LLMIRError
+from llmir.model import MAX_THREADS, load
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +61,21 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="S", help="equal seeds, equal texts")
     add(
         "--threads",
-        type=positive_int,
+        type=int_up_to(MAX_THREADS),
         metavar="N",
         help="how many threads work (default: all of the machine's)",
     )
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    output = standard_output()
     model = load(arguments.artifact, threads=arguments.threads)
     prompt = model.encode(arguments.prompt)
+    if len(prompt) == model.max_model_len:
+        raise LLMIRError(
+            f"the prompt has {len(prompt)} tokens, as many as the model was compiled "
+            "for, which leaves no room for a new one"
+        )
     decoder = model.tokenizer.detokenizer(prompt)
     started = time.monotonic()
     first = started
@@ -79,11 +92,11 @@ def _run(arguments: argparse.Namespace) -> None:
         if count == 0:
             first = time.monotonic()
         count += 1
-        sys.stdout.write(decoder.add(token_id))
-        sys.stdout.flush()
+        output.write(decoder.add(token_id))
+        output.flush()
     ended = time.monotonic()
-    sys.stdout.write(decoder.finish() + "\n")
-    sys.stdout.flush()
+    output.write(decoder.finish() + "\n")
+    output.flush()
     parts = [_rate("prompt", len(prompt), first - started)]
     if count > 1:
         parts.append(_rate("generated", count - 1, ended - first))

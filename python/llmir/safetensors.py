@@ -96,6 +96,8 @@ class File:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:  # a name that no file can have
+            raise LLMIRError(f"cannot read {str(path)!r}: {error}") from error
         length = int.from_bytes(self._map[:8], "little")
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise self._bad(

@@ -2,8 +2,10 @@
 """The machine that code is generated for: a CPU to tune for, and its features.
 
 `native` is what the CPU that compiles reports. The x86-64 levels are the ones that
-the psABI defines, for artifacts that move between machines. An artifact lists the
-features that its code may use, and a machine without one of them refuses it.
+the psABI defines, for artifacts that move between machines; those below v3 are
+missing because they have no fused multiply-add, which the generated code needs. An
+artifact lists the features that its code may use, and a machine without one of them
+refuses it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ _V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
 _V4 = ("avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl", "evex512")
 
 X86_LEVELS = {
-    "x86-64": (),
-    "x86-64-v2": _V2,
     "x86-64-v3": _V2 + _V3,
     "x86-64-v4": _V2 + _V3 + _V4,
 }

@@ -39,7 +39,18 @@ class Tokenizer:
             raise LLMIRError(f"cannot read {path}: {error}") from error
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Return the ids of `text`, with those the model expects around it."""
+        """Return the ids of `text`, with those the model expects around it.
+
+        Raises LLMIRError if `text` has what no UTF-8 can say, as strings from the
+        command line have for bytes that are not UTF-8.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LLMIRError(
+                f"the text is not UTF-8: its character {error.start} is "
+                f"{ascii(text[error.start])}"
+            ) from None
         encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return list(encoding.ids)
 

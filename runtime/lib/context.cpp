@@ -5,6 +5,7 @@
 // free to follow the shape and the number of threads.
 #include "llmir/runtime/context.h"
 
+#include "bfloat16.h"
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "llmir/runtime/packing.h"
@@ -31,7 +32,8 @@ class Buffer {
 public:
   Buffer() = default;
   Buffer(Buffer &&other) noexcept
-      : data(std::exchange(other.data, nullptr)), size(other.size) {}
+      : data(std::exchange(other.data, nullptr)),
+        size(std::exchange(other.size, 0)) {}
   ~Buffer() { std::free(data); }
 
   template <typename T> T *reserve(int64_t count) {
@@ -216,15 +218,6 @@ void appendToken(const llmir_kv_cache &cache, char *layer, const char *keys,
   }
 }
 
-uint16_t toBF16(float value) {
-  uint32_t u;
-  static_assert(sizeof(u) == sizeof(value));
-  __builtin_memcpy(&u, &value, sizeof(u));
-  if ((u & 0x7fffffffu) > 0x7f800000u)
-    return uint16_t(u >> 16 | 0x40u);
-  return uint16_t((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-}
-
 void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
               const llmir_tensor *keys, const llmir_tensor *values,
               const llmir_tensor *slots) noexcept {
@@ -257,7 +250,7 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
       else
         store(uint16_t(), [d](const char *from, auto put) {
           for (int64_t i = 0; i < d; ++i)
-            put(i, toBF16(reinterpret_cast<const float *>(from)[i]));
+            put(i, roundToBF16(reinterpret_cast<const uint32_t *>(from)[i]));
         });
     }
   };

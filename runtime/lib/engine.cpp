@@ -5,13 +5,13 @@
 // start, so that a step allocates nothing.
 #include "llmir/runtime/engine.h"
 
+#include "available_memory.h"
 #include "float_mode.h"
 
 #include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
-#include <unistd.h>
 
 namespace llmir::runtime {
 
@@ -73,9 +73,7 @@ static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t numBlocks) {
 
   config.numBlocks = 1;
   int64_t one = blocksFor(manifest.maxModelLen, config.blockSize);
-  int64_t freeBytes =
-      int64_t(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  int64_t room = freeBytes / 2 / PagedKVCache::bytesPerBlock(config);
+  int64_t room = availableMemory() / 2 / PagedKVCache::bytesPerBlock(config);
   config.numBlocks = std::clamp(room, one, 8 * one);
   return config;
 }

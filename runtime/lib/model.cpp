@@ -34,6 +34,9 @@ using Json = nlohmann::json;
 
 constexpr const char *codeFile = "model.so";
 constexpr const char *weightsFile = "weights.bin";
+/// Far more than a manifest needs, and few enough for whatever walks the tree
+/// by recursion.
+constexpr int mostNested = 64;
 
 /// An object of the manifest, and where it is in there.
 class Reader {
@@ -72,7 +75,7 @@ public:
     if (!fits || value.get<int64_t>() < least || value.get<int64_t>() > most)
       fail("'" + name(key) + "' must be an integer from " +
            std::to_string(least) + " to " + std::to_string(most) + ", not " +
-           shorten(value.dump()));
+           show(value));
     return value.get<int64_t>();
   }
 
@@ -106,8 +109,22 @@ public:
     return parseDtype(value);
   }
 
+  /// At most 60 bytes, whole characters of UTF-8.
   static std::string shorten(const std::string &text) {
-    return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+    if (text.size() <= 60)
+      return text;
+    size_t end = 57;
+    while (end > 0 && (text[end] & 0xc0) == 0x80)
+      --end;
+    return text.substr(0, end) + "...";
+  }
+
+  static std::string show(const Json &value) {
+    if (value.is_array())
+      return "a list";
+    if (value.is_object())
+      return "an object";
+    return shorten(value.dump());
   }
 
   const Json &json;
@@ -191,7 +208,15 @@ void checkSum(const std::string &path, const std::string &found,
 } // namespace
 
 Manifest parseManifest(const std::string &text, const std::string &path) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  auto checkDepth = [&](int depth, Json::parse_event_t, Json &) {
+    if (depth > mostNested)
+      throw std::runtime_error("'" + path +
+                               "' is not a valid manifest: it has lists or "
+                               "objects more than " +
+                               std::to_string(mostNested) + " levels deep");
+    return true;
+  };
+  Json json = Json::parse(text, checkDepth, /*allow_exceptions=*/false);
   if (json.is_discarded())
     throw std::runtime_error("'" + path + "' is not valid JSON");
   Reader top(json, "", path);

@@ -5,6 +5,7 @@
 // that both the weight and the panels are touched in whole lines.
 #include "llmir/runtime/packing.h"
 
+#include "bfloat16.h"
 #include "llmir/runtime/thread_pool.h"
 
 #include <algorithm>
@@ -20,12 +21,6 @@ namespace {
 constexpr int64_t stagedUnits = 64;
 
 typedef uint32_t Words __attribute__((ext_vector_type(4)));
-
-uint32_t roundToBF16(uint32_t f) {
-  if ((f & 0x7fffffffu) > 0x7f800000u)
-    return f >> 16 | 0x40u;
-  return (f + 0x7fffu + (f >> 16 & 1u)) >> 16;
-}
 
 /// Units [begin, begin + count) of a row, zeros after its end.
 void stageRow(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *row,

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -72,11 +73,21 @@ ThreadPool::ThreadPool(unsigned threads) {
   if (threads == 0)
     threads = std::min(availableCpus(), maxThreads);
   workers.reserve(threads - 1);
-  for (unsigned i = 1; i < threads; ++i)
-    workers.emplace_back([this, i] { workerLoop(i); });
+  try {
+    for (unsigned i = 1; i < threads; ++i)
+      workers.emplace_back([this, i] { workerLoop(i); });
+  } catch (const std::exception &error) {
+    unsigned started = this->threads();
+    stop();
+    throw std::runtime_error(
+        "the system starts only " + std::to_string(started) + " of " +
+        std::to_string(threads) + " threads: " + error.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex);
     stopping.store(true);

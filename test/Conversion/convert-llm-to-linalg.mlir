@@ -182,3 +182,27 @@ func.func @kinds(%x: tensor<4xf64>) -> (tensor<4xf64>, tensor<4xf64>, tensor<4xf
   %2 = llm.activation relu %x : (tensor<4xf64>) -> tensor<4xf64>
   return %0, %1, %2 : tensor<4xf64>, tensor<4xf64>, tensor<4xf64>
 }
+
+// -----
+
+// Of one row, the sum of squares has no dimension left.
+// CHECK-LABEL: func @rms_norm_vector
+// CHECK-SAME: (%[[X:.*]]: tensor<192xf32>, %[[W:.*]]: tensor<192xf32>)
+// CHECK: %[[SQUARES:.*]] = linalg.generic {{.*}} iterator_types = ["reduction"]} ins(%[[X]] : tensor<192xf32>) outs(%{{.*}} : tensor<f32>)
+// CHECK: %[[SCALE:.*]] = linalg.generic {{.*}} iterator_types = []} ins(%[[SQUARES]] : tensor<f32>)
+// CHECK: linalg.generic {{.*}} iterator_types = ["parallel"]} ins(%[[X]], %[[SCALE]], %[[W]] : tensor<192xf32>, tensor<f32>, tensor<192xf32>)
+func.func @rms_norm_vector(%x: tensor<192xf32>, %w: tensor<192xf32>) -> tensor<192xf32> {
+  %0 = llm.rms_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<192xf32>, tensor<192xf32>) -> tensor<192xf32>
+  return %0 : tensor<192xf32>
+}
+
+// -----
+
+// A single number is a tensor, too.
+// CHECK-LABEL: func @activation_scalar
+// CHECK: linalg.generic {{.*}} iterator_types = []} ins(%{{.*}} : tensor<f32>)
+// CHECK: arith.maximumf
+func.func @activation_scalar(%x: tensor<f32>) -> tensor<f32> {
+  %0 = llm.activation relu %x : (tensor<f32>) -> tensor<f32>
+  return %0 : tensor<f32>
+}

@@ -126,7 +126,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK-DAG: %[[SCALE:.*]] = llvm.mlir.constant(5.000000e-01 : f32)
 // CHECK-DAG: %[[STORE:.*]] = llvm.mlir.constant(0 : i64)
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
-// CHECK: llvm.call %{{.*}}, %[[STORE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK: llvm.call %{{.*}}, %[[STORE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][32]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][40]
@@ -140,7 +140,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
   %c0 = arith.constant 0 : index
   %n = memref.dim %token_ids, %c0 : memref<?xi32>
   %k = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x2x32xf32>
-  llm.call_kernel linear ins(%k : memref<?x2x32xf32>) outs(%logits : memref<?x64xf32>)
+  llm.call_kernel linear ins(%k, %k : memref<?x2x32xf32>, memref<?x2x32xf32>) outs(%logits : memref<?x64xf32>)
   llm.call_kernel append_kv ins(%cache, %c0, %k, %k, %slots : !kv, index, memref<?x2x32xf32>, memref<?x2x32xf32>, memref<?xi32>)
   llm.call_kernel paged_attention ins(%cache, %c0, %k, %block_table, %context_lens, %row_starts
       : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
@@ -158,13 +158,15 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 
 // -----
 
+// A step is what is exported.
 // expected-error @+1 {{has no function `step` to export}}
 module {
 }
 
 // -----
 
-// expected-error @+1 {{must have 11 arguments here, but has 1}}
+// It has what llmir_step_args unfolds to.
+// expected-error @+1 {{must have a body, 11 arguments and no results to be exported}}
 func.func @step(%x: memref<?xi32>) {
   return
 }
@@ -174,11 +176,80 @@ func.func @step(%x: memref<?xi32>) {
 !kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
 
 // Only the runtime's functions can be called.
-// expected-error @+1 {{failed to legalize operation}}
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
                 %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  // expected-error @+1 {{the runtime has no kernel no_such_kernel}}
   llm.call_kernel no_such_kernel ins(%slots : memref<?xi32>)
+  return
+}
+
+// -----
+
+// An llmir_tensor has a dtype that the runtime knows.
+func.func @step(%x: memref<4xf16>) {
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'memref<4xf16>'}}
+  llm.call_kernel linear ins(%x, %x : memref<4xf16>, memref<4xf16>) outs(%x : memref<4xf16>)
+  return
+}
+
+// -----
+
+// It has room for four dimensions.
+func.func @step(%x: memref<1x2x3x4x5xf32>) {
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'memref<1x2x3x4x5xf32>'}}
+  llm.call_kernel linear ins(%x, %x : memref<1x2x3x4x5xf32>, memref<1x2x3x4x5xf32>) outs(%x : memref<1x2x3x4x5xf32>)
+  return
+}
+
+// -----
+
+// It describes buffers, not tensors.
+func.func @step(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'tensor<4x4xf32>'}}
+  %0 = llm.call_kernel linear ins(%x, %x : tensor<4x4xf32>, tensor<4x4xf32>) outs(%x : tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %0 : tensor<4x4xf32>
+}
+
+// -----
+
+// Each function of the table has its operands.
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{linear takes 2 inputs and 1 outputs}}
+  llm.call_kernel linear ins(%x : memref<4x4xf32>) outs(%x : memref<4x4xf32>)
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{linear takes no scale}}
+  llm.call_kernel linear ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {scale = 1.0 : f32}
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+func.func @step(%kv: !kv, %q: memref<?x2x32xf32>, %i: memref<?xi32>, %t: memref<?x?xi32>) {
+  %c0 = arith.constant 0 : index
+  // expected-error @+1 {{paged_attention needs a scale}}
+  llm.call_kernel paged_attention ins(%kv, %c0, %q, %t, %i, %i
+      : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>) outs(%q : memref<?x2x32xf32>)
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+func.func @step(%kv: !kv, %q: memref<?x2x32xf32>, %i: memref<?xi32>, %t: memref<?x?xi32>) {
+  %c0 = arith.constant 0 : index
+  // expected-error @+1 {{paged_attention does not accumulate}}
+  llm.call_kernel paged_attention accumulate ins(%kv, %c0, %q, %t, %i, %i
+      : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%q : memref<?x2x32xf32>) {scale = 1.0 : f32}
   return
 }

@@ -94,15 +94,47 @@ func.func @nothing() {
 
 // Packed bits need a type that says how.
 func.func @sub_bytes() -> tensor<8xi4> {
-  // expected-error @+1 {{elements of 'i4' are not whole bytes}}
+  // expected-error @+1 {{cannot place a weight of 'tensor<8xi4>'}}
   %0 = llm.parameter "model"::"w" : tensor<8xi4>
   return %0 : tensor<8xi4>
 }
 
 // -----
 
+// So does an index.
 func.func @index() -> tensor<8xindex> {
-  // expected-error @+1 {{elements of 'index' are not whole bytes}}
+  // expected-error @+1 {{cannot place a weight of 'tensor<8xindex>'}}
   %0 = llm.parameter "model"::"w" : tensor<8xindex>
   return %0 : tensor<8xindex>
+}
+
+// -----
+
+// 2^48 bytes are more than any file has.
+func.func @absurd() -> tensor<281474976710657xi8> {
+  // expected-error @+1 {{cannot place a weight of 'tensor<281474976710657xi8>'}}
+  %0 = llm.parameter "model"::"w" : tensor<281474976710657xi8>
+  return %0 : tensor<281474976710657xi8>
+}
+
+// -----
+
+// These would be 0, modulo 2^64.
+func.func @overflow() -> tensor<4294967296x4294967296xf32> {
+  // expected-error @+1 {{cannot place a weight of 'tensor<4294967296x4294967296xf32>'}}
+  %0 = llm.parameter "model"::"w" : tensor<4294967296x4294967296xf32>
+  return %0 : tensor<4294967296x4294967296xf32>
+}
+
+// -----
+
+// Weights belong to the step and what it calls.
+module {
+  module @nested {
+    func.func @inner() -> tensor<4xf32> {
+      // expected-error @+1 {{must be in a function of the module}}
+      %0 = llm.parameter "model"::"w" : tensor<4xf32>
+      return %0 : tensor<4xf32>
+    }
+  }
 }

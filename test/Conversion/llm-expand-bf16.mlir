@@ -80,3 +80,70 @@ func.func @f16(%x: f16, %y: f32) -> (f32, f16) {
   %1 = arith.truncf %y : f32 to f16
   return %0, %1 : f32, f16
 }
+
+// -----
+
+// Other arithmetic happens in f32, and is rounded.
+// CHECK-LABEL: func @arithmetic
+// CHECK-SAME: (%[[X:.*]]: vector<4xbf16>, %[[Y:.*]]: vector<4xbf16>)
+// CHECK: %[[H:.*]] = arith.bitcast %[[X]] : vector<4xbf16> to vector<4xi16>
+// CHECK: arith.extui %[[H]]
+// CHECK: %[[A:.*]] = arith.bitcast %{{.*}} : vector<4xi32> to vector<4xf32>
+// CHECK: arith.bitcast %[[Y]] : vector<4xbf16> to vector<4xi16>
+// CHECK: %[[B:.*]] = arith.bitcast %{{.*}} : vector<4xi32> to vector<4xf32>
+// CHECK: %[[S:.*]] = arith.addf %[[A]], %[[B]] fastmath<contract> : vector<4xf32>
+// CHECK: arith.bitcast %[[S]] : vector<4xf32> to vector<4xi32>
+// CHECK: %[[R:.*]] = arith.bitcast %{{.*}} : vector<4xi16> to vector<4xbf16>
+// CHECK: return %[[R]]
+func.func @arithmetic(%x: vector<4xbf16>, %y: vector<4xbf16>) -> vector<4xbf16> {
+  %0 = arith.addf %x, %y fastmath<contract> : vector<4xbf16>
+  return %0 : vector<4xbf16>
+}
+
+// -----
+
+// Operands are widened where the result is of another type, and the other way
+// around.
+// CHECK-LABEL: func @mixed
+// CHECK-NOT: arith.{{extf|truncf}}
+// CHECK: arith.cmpf olt, %{{.*}}, %{{.*}} : f32
+// CHECK-NOT: arith.{{extf|truncf}}
+// CHECK: arith.sitofp %{{.*}} : i32 to f32
+// CHECK-NOT: arith.{{extf|truncf}}
+// CHECK: math.fpowi %{{.*}}, %{{.*}} : f32, i32
+// CHECK-NOT: arith.{{extf|truncf}}
+// CHECK: return
+func.func @mixed(%x: bf16, %y: bf16, %n: i32) -> (i1, bf16, bf16) {
+  %0 = arith.cmpf olt, %x, %y : bf16
+  %1 = arith.sitofp %n : i32 to bf16
+  %2 = math.fpowi %x, %n : bf16, i32
+  return %0, %1, %2 : i1, bf16, bf16
+}
+
+// -----
+
+// A choice is no arithmetic.
+// CHECK-LABEL: func @choice
+// CHECK-NEXT: arith.select %{{.*}}, %{{.*}}, %{{.*}} : bf16
+// CHECK-NEXT: return
+func.func @choice(%c: i1, %x: bf16, %y: bf16) -> bf16 {
+  %0 = arith.select %c, %x, %y : bf16
+  return %0 : bf16
+}
+
+// -----
+
+// Bit for bit: 1 + 2^-8 is rounded, to the even neighbour.
+// BITS-LABEL: func @rounded_sum
+// BITS-NEXT: %[[C:.*]] = arith.constant 1.000000e+00 : bf16
+// BITS-NEXT: return %[[C]]
+func.func private @sum(%x: bf16, %y: bf16) -> bf16 {
+  %0 = arith.addf %x, %y : bf16
+  return %0 : bf16
+}
+func.func @rounded_sum() -> bf16 {
+  %a = arith.constant 1.0 : bf16
+  %b = arith.constant 0x3B80 : bf16
+  %0 = call @sum(%a, %b) : (bf16, bf16) -> bf16
+  return %0 : bf16
+}

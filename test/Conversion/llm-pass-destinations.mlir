@@ -127,3 +127,12 @@ func.func private @function_value() {
   %f = constant @layer : (tensor<4xf32>) -> tensor<4xf32>
   return
 }
+
+// -----
+
+// A function cannot wait for its own destinations.
+// expected-error @+1 {{calls itself; a step cannot recurse}}
+func.func private @loop(%x: tensor<?xf32>) -> tensor<?xf32> {
+  %0 = call @loop(%x) : (tensor<?xf32>) -> tensor<?xf32>
+  return %0 : tensor<?xf32>
+}

@@ -110,6 +110,7 @@ func.func private @inner() {
 
 // -----
 
+// Tokens are counted by the first size.
 func.func @second_size(%n: index) {
   // expected-error @+1 {{cannot plan a buffer of 'memref<4x?xf32>': only its first size may be dynamic}}
   %a = memref.alloc(%n) : memref<4x?xf32>
@@ -118,6 +119,16 @@ func.func @second_size(%n: index) {
 
 // -----
 
+// Rows lie one behind the other.
+func.func @layout() {
+  // expected-error @+1 {{cannot plan a buffer of 'memref<4x4xf32, strided<[8, 1]>>': only its first size may be dynamic}}
+  %a = memref.alloc() : memref<4x4xf32, strided<[8, 1]>>
+  return
+}
+
+// -----
+
+// One size of a buffer is the number of tokens.
 func.func @two_sizes(%n: index) {
   // expected-error @+1 {{cannot plan a buffer of 'memref<?x?xf32>': only its first size may be dynamic}}
   %a = memref.alloc(%n, %n) : memref<?x?xf32>
@@ -126,6 +137,7 @@ func.func @two_sizes(%n: index) {
 
 // -----
 
+// A place is for one buffer.
 func.func @in_loop(%n: index) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -138,6 +150,7 @@ func.func @in_loop(%n: index) {
 
 // -----
 
+// The caller would use it for something else.
 func.func @escapes() -> memref<4xf32> {
   %a = memref.alloc() : memref<4xf32>
   // expected-error @+1 {{returns a buffer that is made in its function}}
@@ -146,6 +159,7 @@ func.func @escapes() -> memref<4xf32> {
 
 // -----
 
+// Lives are followed along one list of ops.
 // expected-error @+1 {{must have a single block}}
 func.func @blocks() {
   cf.br ^next
@@ -155,8 +169,54 @@ func.func @blocks() {
 
 // -----
 
+// A frame has one place.
 // expected-error @+1 {{calls itself; a step cannot recurse}}
 func.func private @recursive() {
   call @recursive() : () -> ()
+  return
+}
+
+// -----
+
+// A buffer is whole bytes.
+func.func @sub_bytes() {
+  // expected-error @+1 {{cannot place a buffer of 'memref<8xi4>'}}
+  %a = memref.alloc() : memref<8xi4>
+  return
+}
+
+// -----
+
+// With 16 tokens, it fits into 2^48 of them.
+func.func @absurd(%n: index) {
+  // expected-error @+1 {{cannot place a buffer of 'memref<?x17592186044417xi8>'}}
+  %a = memref.alloc(%n) : memref<?x17592186044417xi8>
+  return
+}
+
+// -----
+
+// Which of two buffers is used is not known.
+func.func @chosen(%c: i1) {
+  %a = memref.alloc() : memref<4xf32>
+  %b = memref.alloc() : memref<4xf32>
+  // expected-error @+1 {{gives a planned buffer another name, under which its life cannot be followed}}
+  %0 = arith.select %c, %a, %b : memref<4xf32>
+  llm.call_kernel linear ins() outs(%0 : memref<4xf32>)
+  return
+}
+
+// -----
+
+// Nor is it what a loop carries.
+func.func @carried(%n: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %a = memref.alloc() : memref<4xf32>
+  // expected-error @+1 {{gives a planned buffer another name, under which its life cannot be followed}}
+  %0 = scf.for %i = %c0 to %n step %c1 iter_args(%carried = %a) -> memref<4xf32> {
+    scf.yield %carried : memref<4xf32>
+  }
+  llm.call_kernel linear ins() outs(%0 : memref<4xf32>)
   return
 }

@@ -258,6 +258,33 @@ TEST_P(AttentionTest, RoundsKeysAndValuesOnce) {
             narrow.attend(context, {{0, 0, 100}}).bytes);
 }
 
+TEST_P(AttentionTest, SequencesWithoutNewTokens) {
+  // Nothing beyond the arrays is read for them (run this with AddressSanitizer
+  // too), and they change nothing for the others.
+  for (const Shape &shape : shapes) {
+    Problem problem(shape, {1, 90, 600}, 6);
+    for (unsigned threads : {1u, 3u}) {
+      Context context(threads, GetParam());
+      for (size_t s = 0; s < problem.lengths.size(); ++s)
+        problem.append(context, s, 0, problem.lengths[s]);
+      // No tokens to append: the arrays are empty.
+      problem.append(context, 1, 90, 90);
+      Tensor expected = problem.attend(context, {{1, 60, 90}, {2, 599, 600}});
+      // First, between, twice in a row, last; with a context and without one.
+      Tensor out = problem.attend(context, {{0, 1, 1},
+                                            {1, 60, 90},
+                                            {0, 0, 0},
+                                            {1, 90, 90},
+                                            {2, 599, 600},
+                                            {2, 600, 600}});
+      EXPECT_EQ(out.bytes, expected.bytes);
+      EXPECT_TRUE(
+          problem.attend(context, {{2, 600, 600}, {0, 0, 0}}).bytes.empty());
+      EXPECT_TRUE(problem.attend(context, {}).bytes.empty());
+    }
+  }
+}
+
 TEST_P(AttentionTest, ExtremeScores) {
   Shape shape{1, 1, 16, 16, LLMIR_F32};
   Problem problem(shape, {200}, 5);

@@ -187,6 +187,53 @@ TEST_F(ModelTest, RefusesBrokenManifests) {
   expectRefused({"manifest.json"});
 }
 
+TEST_F(ModelTest, RefusesDeepManifests) {
+  // Deeper than any recursion gets with 8 MB of stack.
+  std::string lists(1000000, '[');
+  changeManifest("\"vocab_size\": 16",
+                 "\"vocab_size\": " + lists + std::string(lists.size(), ']'));
+  expectRefused({"manifest.json", "64 levels deep"});
+  writeFile(directory / "manifest.json", lists);
+  expectRefused({"manifest.json", "64 levels deep"});
+  writeManifest();
+  // What the loader does not know may be as deep as the limit.
+  changeManifest("\"vocab_size\": 16", "\"more\": " + std::string(62, '[') +
+                                           std::string(62, ']') +
+                                           ", \"vocab_size\": 16");
+  EXPECT_NO_THROW(load());
+}
+
+TEST_F(ModelTest, ShowsWhatItFoundInShort) {
+  auto refused = [&](const char *from, const std::string &to,
+                     const std::string &shown) {
+    SCOPED_TRACE(to);
+    writeManifest();
+    changeManifest(from, to);
+    try {
+      load();
+      ADD_FAILURE() << "loaded";
+    } catch (const std::runtime_error &error) {
+      std::string what = error.what();
+      ASSERT_GE(what.size(), shown.size());
+      EXPECT_EQ(what.substr(what.size() - shown.size()), shown);
+    }
+  };
+  const char *size = "\"vocab_size\": 16";
+  refused(size, "\"vocab_size\": [1, [2]]", ", not a list");
+  refused(size, "\"vocab_size\": {\"a\": 1}", ", not an object");
+  refused(size, "\"vocab_size\": null", ", not null");
+  // Cut between two characters, of one to four bytes.
+  for (std::string character : {"e", "\u00e9", "\u20ac", "\U0001f600"}) {
+    std::string text, shown;
+    for (int i = 0; i < 70; ++i)
+      text += character;
+    for (size_t i = 0; i < 57 / character.size(); ++i)
+      shown += character;
+    refused("\"dtype\": \"f32\"", "\"dtype\": \"" + text + "\"",
+            ", not '" + shown + "...'");
+  }
+}
+
 TEST_F(ModelTest, RefusesEveryTruncatedManifest) {
   std::string text = readFile(directory / "manifest.json");
   for (size_t length = 0; length < text.size(); length += 7)

@@ -8,8 +8,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <numeric>
+#include <sys/resource.h>
+#include <unistd.h>
 
 using namespace llmir::runtime;
 
@@ -115,6 +120,35 @@ TEST(ThreadPool, Limits) {
   EXPECT_THROW(ThreadPool(ThreadPool::maxThreads + 1), std::invalid_argument);
   EXPECT_GE(ThreadPool(0).threads(), 1u);
 }
+
+// The sanitizers need address space of their own.
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+TEST(ThreadPool, StopsTheThreadsItStartedIfOneDoesNotStart) {
+  auto child = [] {
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit{};
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = pages * sysconf(_SC_PAGESIZE) + (rlim_t(256) << 20);
+    setrlimit(RLIMIT_AS, &limit);
+    try {
+      ThreadPool pool(ThreadPool::maxThreads);
+      std::fprintf(stderr, "the pool started");
+      std::_Exit(1);
+    } catch (const std::runtime_error &error) {
+      std::fprintf(stderr, "%s", error.what());
+    }
+    // What the threads had is free again.
+    ThreadPool pool(3);
+    std::atomic<int> sum{0};
+    pool.forRanges(4, 1, [&](unsigned, int64_t, int64_t) { ++sum; });
+    std::_Exit(sum == 4 ? 0 : 2);
+  };
+  // Some threads did start.
+  EXPECT_EXIT(child(), ::testing::ExitedWithCode(0),
+              "the system starts only [1-9][0-9]+ of 1024 threads: ");
+}
+#endif
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest,
                          ::testing::Values(1u, 2u, 3u, 8u));

@@ -38,15 +38,18 @@ namespace {
 struct KernelEntry {
   StringLiteral name;
   size_t offset;
+  unsigned numInputs, numOutputs;
+  bool takesScale;
   /// Whether the flag that outputs are added to is passed.
   bool takesAccumulate;
 };
 
 constexpr KernelEntry kKernels[] = {
-    {"parallel_for", offsetof(llmir_runtime, parallel_for), false},
-    {"linear", offsetof(llmir_runtime, linear), true},
-    {"append_kv", offsetof(llmir_runtime, append_kv), false},
-    {"paged_attention", offsetof(llmir_runtime, paged_attention), false},
+    {"parallel_for", offsetof(llmir_runtime, parallel_for), 3, 0, false, false},
+    {"linear", offsetof(llmir_runtime, linear), 2, 1, false, true},
+    {"append_kv", offsetof(llmir_runtime, append_kv), 5, 0, false, false},
+    {"paged_attention", offsetof(llmir_runtime, paged_attention), 6, 1, true,
+     false},
 };
 
 const KernelEntry *findKernel(StringRef name) {
@@ -228,6 +231,7 @@ struct ConvertLLMToLLVMPass
 
     LLVMConversionTarget target(*context);
     target.addLegalOp<ModuleOp>();
+    target.addIllegalDialect<LLMDialect>();
     RewritePatternSet patterns(context);
     vector::populateVectorBroadcastLoweringPatterns(patterns);
     vector::populateVectorInsertExtractStridedSliceDecompositionPatterns(
@@ -250,22 +254,38 @@ private:
   /// Checks that the runtime has the kernels and takes their operands.
   static LogicalResult verifyKernels(ModuleOp module) {
     WalkResult result = module.walk([](CallKernelOp op) {
-      if (!findKernel(op.getKernel())) {
-        op.emitError() << "the runtime has no kernel " << op.getKernel();
-        return WalkResult::interrupt();
-      }
-      for (Type type : op->getOperandTypes()) {
-        auto memref = dyn_cast<MemRefType>(type);
-        if (memref && (!dtypeOf(memref.getElementType()) ||
-                       memref.getRank() > LLMIR_MAX_RANK)) {
-          op.emitError() << "kernels take f32, bf16 and i32 of up to "
-                         << LLMIR_MAX_RANK << " dimensions, not " << memref;
-          return WalkResult::interrupt();
-        }
-      }
-      return WalkResult::advance();
+      return failed(verifyKernel(op)) ? WalkResult::interrupt()
+                                      : WalkResult::advance();
     });
     return failure(result.wasInterrupted());
+  }
+
+  static LogicalResult verifyKernel(CallKernelOp op) {
+    const KernelEntry *kernel = findKernel(op.getKernel());
+    if (!kernel)
+      return op.emitError() << "the runtime has no kernel " << op.getKernel();
+    if (op.getInputs().size() != kernel->numInputs ||
+        op.getOutputs().size() != kernel->numOutputs)
+      return op.emitError()
+             << kernel->name << " takes " << kernel->numInputs << " inputs and "
+             << kernel->numOutputs << " outputs";
+    if (op.getScale().has_value() != kernel->takesScale)
+      return op.emitError()
+             << kernel->name
+             << (kernel->takesScale ? " needs a scale" : " takes no scale");
+    if (op.getAccumulate() && !kernel->takesAccumulate)
+      return op.emitError() << kernel->name << " does not accumulate";
+    for (Type type : op->getOperandTypes()) {
+      if (!isa<ShapedType>(type))
+        continue;
+      auto memref = dyn_cast<MemRefType>(type);
+      if (!memref || !isStrided(memref) || !dtypeOf(memref.getElementType()) ||
+          memref.getRank() > LLMIR_MAX_RANK)
+        return op.emitError()
+               << "kernels take strided memrefs of f32, bf16 or i32 with up to "
+               << LLMIR_MAX_RANK << " dimensions, not " << type;
+    }
+    return success();
   }
 
   /// Makes `llmir_step`, which unfolds its arguments and calls the step.
@@ -275,10 +295,10 @@ private:
     if (!step)
       return module.emitError("has no function `step` to export");
     size_t count = std::size(kStepArguments);
-    if (step.getNumArguments() != count + 1 || step.getNumResults() != 0)
-      return step.emitError()
-             << "must have " << count << " arguments here, but has "
-             << step.getNumArguments() - 1;
+    if (step.isExternal() || step.getNumArguments() != count + 1 ||
+        step.getNumResults() != 0)
+      return step.emitError() << "must have a body, " << count
+                              << " arguments and no results to be exported";
     OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
     Location loc = step.getLoc();
     auto pointer = LLVM::LLVMPointerType::get(&getContext());

@@ -35,6 +35,11 @@ struct AssignParametersPass
     WalkResult result = module.walk([&](Operation *op) {
       if (!isa<ParameterOp, RopeTableOp>(op))
         return WalkResult::advance();
+      auto function = op->getParentOfType<func::FuncOp>();
+      if (!function || function->getParentOp() != module) {
+        op->emitError("must be in a function of the module");
+        return WalkResult::interrupt();
+      }
       auto type = cast<RankedTensorType>(op->getResult(0).getType());
       std::optional<int64_t> bytes = llmir::byteSize(type, 0);
       if (!bytes) {

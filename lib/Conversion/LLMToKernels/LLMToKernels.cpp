@@ -174,8 +174,8 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
   }
 };
 
-/// Removes results that are caches: they are the caches that came in. Callees
-/// come first in `functions`.
+/// Removes results that are caches: they are the caches that came in. A
+/// caller's become so once its callee's are gone.
 LogicalResult dropCacheResults(ModuleOp module) {
   bool changed = true;
   while (changed) {

@@ -32,8 +32,10 @@ struct PassDestinationsPass
 private:
   /// Gives destinations to `function`, its callees first.
   LogicalResult process(func::FuncOp function) {
-    if (!visited.insert(function).second)
+    if (finished.contains(function))
       return success();
+    if (!begun.insert(function).second)
+      return function.emitError("calls itself; a step cannot recurse");
     WalkResult callees = function.walk([&](func::CallOp call) {
       auto callee = getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
       if (callee && !callee.isExternal() && failed(process(callee)))
@@ -73,6 +75,7 @@ private:
       if (failed(appendDestination(function, *destination, empty)))
         return failure();
     }
+    finished.insert(function);
     return success();
   }
 
@@ -88,7 +91,7 @@ private:
       else if (auto call = dyn_cast<func::CallOp>(result.getOwner()))
         if (auto callee =
                 getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
-            callee && visited.contains(callee))
+            callee && finished.contains(callee))
           next = &call->getOpOperand(
               resultOwners[callee][result.getResultNumber()]);
       if (!next)
@@ -133,7 +136,7 @@ private:
     return success();
   }
 
-  DenseSet<func::FuncOp> visited;
+  DenseSet<func::FuncOp> begun, finished;
   /// For each function and result, the argument that becomes it.
   DenseMap<func::FuncOp, SmallVector<int64_t>> resultOwners;
 };

@@ -15,6 +15,7 @@
 #include "llvm/Support/MathExtras.h"
 
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace llmir::llm;
@@ -164,6 +165,8 @@ LogicalResult RopeTableOp::verify() {
     return emitOpError() << "table must have the shape [positions, 2, head_dim "
                             "/ 2], but is "
                          << getTable().getType();
+  if (type.getNumElements() > std::numeric_limits<int32_t>::max())
+    return emitOpError() << "table is too large: " << type;
   if (!getTheta().isFinite() || !(getTheta().convertToDouble() > 0.0))
     return emitOpError("theta must be positive and finite");
   return success();
@@ -253,10 +256,9 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
   auto weight = rankedType(adaptor.getWeight());
   if (input.getRank() != 2 || weight.getRank() < 2)
     return inferSame(adaptor.getInput(), inferred);
-  // A packed weight does not say how many of its outputs are padding.
-  int64_t outputs = weight.getDimSize(0);
-  if (weight.getRank() > 2)
-    outputs *= kPanelWidth;
+  // Some of a packed weight's outputs may be padding: it does not say how many.
+  int64_t outputs =
+      weight.getRank() > 2 ? ShapedType::kDynamic : weight.getDimSize(0);
   return inferLike(adaptor.getInput(), {input.getDimSize(0), outputs},
                    inferred);
 }
@@ -382,9 +384,9 @@ static LogicalResult verifyHeads(Operation *op, int64_t queryHeads,
   if (ShapedType::isDynamic(queryHeads) || ShapedType::isDynamic(kvHeads))
     return op->emitOpError("the number of heads must be static");
   if (kvHeads == 0 || queryHeads == 0 || queryHeads % kvHeads != 0)
-    return op->emitOpError() << "the number of query heads must be a multiple "
-                                "of the KV heads, but "
-                             << queryHeads << " is not one of " << kvHeads;
+    return op->emitOpError() << "the number of query heads must be a positive "
+                                "multiple of the KV heads, but there are "
+                             << queryHeads << " and " << kvHeads;
   return success();
 }
 
@@ -419,7 +421,8 @@ LogicalResult AttentionOp::verify() {
       failed(verifyHeads(*this, query.getDimSize(2), keys.getDimSize(2))))
     return failure();
   if (!getScale() && (query.isDynamicDim(3) || query.getDimSize(3) == 0))
-    return emitOpError("a head_dim that is not known needs an explicit scale");
+    return emitOpError("a head_dim that is dynamic or 0 needs an explicit "
+                       "scale");
   if (failed(verifyScale(*this, getScale())))
     return failure();
   return verifyResultShape(*this, getResult().getType(), query.getShape());
@@ -510,10 +513,12 @@ LogicalResult AppendKVOp::verify() {
       return failure();
   }
   if (getBlockSize() && *getBlockSize() != cache.getBlockSize())
-    return emitOpError() << "block_size is " << *getBlockSize()
+    return emitOpError() << "block_size is "
+                         << static_cast<int32_t>(*getBlockSize())
                          << ", but the cache's is " << cache.getBlockSize();
   if (getMaxSeqLen() && *getMaxSeqLen() != cache.getMaxSeqLen())
-    return emitOpError() << "max_seq_len is " << *getMaxSeqLen()
+    return emitOpError() << "max_seq_len is "
+                         << static_cast<int32_t>(*getMaxSeqLen())
                          << ", but the cache's is " << cache.getMaxSeqLen();
   return verifyLayer(*this, getLayer(), cache);
 }
@@ -596,10 +601,12 @@ LogicalResult PagedAttentionOp::verify() {
   if (failed(verifyScale(*this, getScale())))
     return failure();
   if (getNumHeads() && *getNumHeads() != heads)
-    return emitOpError() << "num_heads is " << *getNumHeads()
+    return emitOpError() << "num_heads is "
+                         << static_cast<int32_t>(*getNumHeads())
                          << ", but the query has " << heads << " heads";
   if (getHeadDim() && *getHeadDim() != headDim)
-    return emitOpError() << "head_dim is " << *getHeadDim()
+    return emitOpError() << "head_dim is "
+                         << static_cast<int32_t>(*getHeadDim())
                          << ", but the query's is " << headDim;
   if (failed(verifyColumns(*this, getBlockIndices(), cache)))
     return failure();
@@ -701,16 +708,16 @@ void CallKernelOp::getEffects(
         &effects) {
   for (Value input : getInputs()) {
     Type type = input.getType();
-    if (isa<RankedTensorType>(type) || type.isIntOrIndexOrFloat())
+    if (isa<TensorType>(type) || type.isIntOrIndexOrFloat())
       continue;
     effects.emplace_back(MemoryEffects::Read::get(), input);
     // Whether a kernel changes a cache, or what a pointer leads to, is its own
     // business.
-    if (!isa<MemRefType>(type))
+    if (!isa<BaseMemRefType>(type))
       effects.emplace_back(MemoryEffects::Write::get(), input);
   }
   for (Value output : getOutputs()) {
-    if (!isa<MemRefType>(output.getType()))
+    if (!isa<BaseMemRefType>(output.getType()))
       continue;
     if (getAccumulate())
       effects.emplace_back(MemoryEffects::Read::get(), output);

@@ -2,7 +2,7 @@
 """Imports a Hugging Face model directory as a program of the `llm` dialect.
 
 The program is text. It names its weights and holds none, so an 8-billion-parameter
-model is a few kilobytes that show one layer once.
+model is some 60 kB, nearly all of it names, that show one layer once.
 """
 
 from __future__ import annotations
@@ -51,17 +51,19 @@ def import_model(
     return write_program(
         model,
         weights,
-        _tokens(directory, config),
+        _tokens(directory, config, model.vocab_size),
         max_model_len=min(model.max_positions, max_model_len or model.max_positions),
         block_size=block_size,
         comment=f"{family.architectures[0]} in {weights.dtype.name}.",
     )
 
 
-def _tokens(directory: Path, config: Config) -> Tokens:
+def _tokens(directory: Path, config: Config, vocab_size: int) -> Tokens:
     generation = config
     if (directory / "generation_config.json").exists():
         generation = Config.read(directory / "generation_config.json")
     eos = generation.token_ids("eos_token_id") or config.token_ids("eos_token_id")
     bos = generation.token_ids("bos_token_id") or config.token_ids("bos_token_id")
+    # One that is not in the vocabulary is never generated, and ends nothing.
+    eos = [token_id for token_id in eos if token_id < vocab_size]
     return Tokens(bos[0] if bos else None, eos)

@@ -14,6 +14,10 @@ from typing import Any
 
 from llmir.errors import LLMIRError
 
+# The normal numbers of float32, in which models compute.
+FLOAT32_MIN = 2.0**-126
+FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
+
 
 class Config:
     """The fields of one JSON object of a model directory.
@@ -70,8 +74,9 @@ class Config:
     def number(self, name: str, default: float | None = None) -> float:
         """Return a positive number; LLMIRError without it and without default."""
         value = self._value(name, default)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise self._mismatch(name, "a positive number")
+        # Compared before it is converted: an integer may have any length.
+        if type(value) not in (int, float) or not FLOAT32_MIN <= value <= FLOAT32_MAX:
+            raise self._mismatch(name, "a positive number of float32")
         return float(value)
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -102,12 +107,9 @@ class Config:
         """Refuse the field `name` unless it is absent, null, or one of `accepted`."""
         value = self.get(name)
         if value is not None and value not in accepted:
-            shown = json.dumps(value)
-            if len(shown) > 60:
-                shown = shown[:57] + "..."
             raise self.error(
-                f"{self._where}{name} = {shown} changes what the model computes and is "
-                "not supported for this architecture"
+                f"{self._where}{name} = {_shown(value)} changes what the model "
+                "computes and is not supported for this architecture"
             )
 
     def _value(self, name: str, default: Any) -> Any:
@@ -120,5 +122,10 @@ class Config:
 
     def _mismatch(self, name: str, expected: str) -> LLMIRError:
         return self.error(
-            f"{self._where}{name} is {json.dumps(self.get(name))}, not {expected}"
+            f"{self._where}{name} is {_shown(self.get(name))}, not {expected}"
         )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -220,8 +220,7 @@ bool requestTiles() {
 const Table &table() {
   static constexpr LinearKernels tiles = {tileHeight, tileHeight, 4, 256, 8,
                                           packTiles,  linearTiles};
-  static constexpr Table kernels = {linearKernelsF32, tiles, attentionKernels,
-                                    roundAllToBF16};
+  static constexpr Table kernels = {linearKernelsF32, tiles, attentionKernels};
   return kernels;
 }
 

@@ -107,8 +107,6 @@ struct AttentionKernels {
 struct Table {
   LinearKernels linearF32, linearBF16;
   AttentionKernels attention;
-  /// dst[i] = src[i] rounded to nearest even.
-  void (*roundToBF16)(const float *src, uint16_t *dst, int64_t count);
 };
 
 namespace portable {

@@ -12,7 +12,7 @@ namespace llmir::runtime::kernels::LLMIR_LEVEL {
 
 const Table &table() {
   static constexpr Table kernels = {linearKernelsF32, linearKernelsBF16,
-                                    attentionKernels, roundAllToBF16};
+                                    attentionKernels};
   return kernels;
 }
 

@@ -73,7 +73,7 @@ func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0.5
 // -----
 
 // An infinite factor leaves nothing of a frequency.
-// expected-error @+1 {{factor must be at least 1 and finite, but is inf}}
+// expected-error @+1 {{factor must be at least 1 and finite, but is INF}}
 func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0x7FF0000000000000 : f64>}
 
 // -----
@@ -828,7 +828,7 @@ func.func @case(%q: tensor<2x5x?x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2
 
 // Query heads share KV heads evenly.
 func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x3x64xf32>, %v: tensor<2x9x3x64xf32>) {
-  // expected-error @+1 {{'llm.attention' op the number of query heads must be a multiple of the KV heads, but 8 is not one of 3}}
+  // expected-error @+1 {{'llm.attention' op the number of query heads must be a positive multiple of the KV heads, but there are 8 and 3}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x8x64xf32>, tensor<2x9x3x64xf32>, tensor<2x9x3x64xf32>) -> tensor<2x5x8x64xf32>
   return
 }
@@ -837,7 +837,7 @@ func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x3x64xf32>, %v: tensor<2
 
 // Shared by how many?
 func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x0x64xf32>, %v: tensor<2x9x0x64xf32>) {
-  // expected-error @+1 {{'llm.attention' op the number of query heads must be a multiple of the KV heads, but 8 is not one of 0}}
+  // expected-error @+1 {{'llm.attention' op the number of query heads must be a positive multiple of the KV heads, but there are 8 and 0}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x8x64xf32>, tensor<2x9x0x64xf32>, tensor<2x9x0x64xf32>) -> tensor<2x5x8x64xf32>
   return
 }
@@ -846,7 +846,7 @@ func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x0x64xf32>, %v: tensor<2
 
 // Shared by whom?
 func.func @case(%q: tensor<2x5x0x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x2x64xf32>) {
-  // expected-error @+1 {{'llm.attention' op the number of query heads must be a multiple of the KV heads, but 0 is not one of 2}}
+  // expected-error @+1 {{'llm.attention' op the number of query heads must be a positive multiple of the KV heads, but there are 0 and 2}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x0x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x0x64xf32>
   return
 }
@@ -855,7 +855,7 @@ func.func @case(%q: tensor<2x5x0x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2
 
 // 1 / sqrt(D) of an unknown D.
 func.func @case(%q: tensor<2x5x8x?xf32>, %k: tensor<2x9x2x?xf32>, %v: tensor<2x9x2x?xf32>) {
-  // expected-error @+1 {{'llm.attention' op a head_dim that is not known needs an explicit scale}}
+  // expected-error @+1 {{'llm.attention' op a head_dim that is dynamic or 0 needs an explicit scale}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x8x?xf32>, tensor<2x9x2x?xf32>, tensor<2x9x2x?xf32>) -> tensor<2x5x8x?xf32>
   return
 }
@@ -864,7 +864,7 @@ func.func @case(%q: tensor<2x5x8x?xf32>, %k: tensor<2x9x2x?xf32>, %v: tensor<2x9
 
 // 1 / sqrt(0).
 func.func @case(%q: tensor<2x5x8x0xf32>, %k: tensor<2x9x2x0xf32>, %v: tensor<2x9x2x0xf32>) {
-  // expected-error @+1 {{'llm.attention' op a head_dim that is not known needs an explicit scale}}
+  // expected-error @+1 {{'llm.attention' op a head_dim that is dynamic or 0 needs an explicit scale}}
   %0 = llm.attention %q, %k, %v : (tensor<2x5x8x0xf32>, tensor<2x9x2x0xf32>, tensor<2x9x2x0xf32>) -> tensor<2x5x8x0xf32>
   return
 }
@@ -1311,7 +1311,7 @@ func.func @case(%q: tensor<?x?x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64
 
 // Query heads share KV heads evenly.
 func.func @case(%q: tensor<?x20x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.paged_attention' op the number of query heads must be a multiple of the KV heads, but 20 is not one of 16}}
+  // expected-error @+1 {{'llm.paged_attention' op the number of query heads must be a positive multiple of the KV heads, but there are 20 and 16}}
   %0 = llm.paged_attention %q, %kv, %b, %s rows %r : (tensor<?x20x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x20x64xf32>
   return
 }
@@ -1320,7 +1320,7 @@ func.func @case(%q: tensor<?x20x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 6
 
 // At least one query head.
 func.func @case(%q: tensor<?x0x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.paged_attention' op the number of query heads must be a multiple of the KV heads, but 0 is not one of 16}}
+  // expected-error @+1 {{'llm.paged_attention' op the number of query heads must be a positive multiple of the KV heads, but there are 0 and 16}}
   %0 = llm.paged_attention %q, %kv, %b, %s rows %r : (tensor<?x0x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x0x64xf32>
   return
 }
@@ -1454,4 +1454,13 @@ func.func @case(%o: tensor<*xf32>) {
   // expected-error @+1 {{'llm.call_kernel' op expected the number of tensor results (0) to be equal to the number of output tensors (1)}}
   llm.call_kernel k ins() outs(%o : tensor<*xf32>)
   return
+}
+
+// -----
+
+// A table that no machine holds.
+func.func @rope_table_size() -> tensor<281474976710656x2x16xf32> {
+  // expected-error @+1 {{'llm.rope_table' op table is too large: 'tensor<281474976710656x2x16xf32>'}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<281474976710656x2x16xf32>
+  return %0 : tensor<281474976710656x2x16xf32>
 }

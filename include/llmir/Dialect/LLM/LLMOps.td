@@ -115,7 +115,8 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
   let description = [{
     `result[t, n] = residual[t, n] + bias[n] + sum_k input[t, k] * weight[n, k]`,
     for input [T, K] and weight [N, K]; bias [N] and residual [T, N] are
-    optional. The sum is in f32 and its order depends on the weight's type alone.
+    optional. The sum is in f32, in an order that the weight's type and the CPU fix,
+    never the number of rows.
 
     A weight may be packed into panels of 32 outputs, which show in its shape:
     f32 as [ceil(N/32), K, 32], bf16 as [ceil(N/32), K'/2, 32, 2] with K' the
@@ -320,7 +321,8 @@ def LLM_PagedAttentionOp
     The attention of `llm.attention`, causal, over keys and values that the
     cache holds already, those of the new tokens among them. The query's tokens
     are the last ones of each sequence; seq_lens, which counts them in, is no less
-    than their number. block_indices [B, W] names the blocks of each sequence.
+    than their number. block_indices [B, W] names the blocks of each sequence. A
+    step has them as context_lens and block_table.
 
     Query [B, T, Hq, D]: T new tokens of every sequence. Query [T, Hq, D] with
     `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from

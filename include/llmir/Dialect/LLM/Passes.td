@@ -17,6 +17,17 @@ def LLMVerifyCacheUses : Pass<"llm-verify-cache-uses", "::mlir::ModuleOp"> {
   }];
 }
 
+def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
+  let summary = "Check that a program is a step that the runtime can run";
+  let description = [{
+    Checks that `@step` takes, in this order, token_ids, positions, slots,
+    block_table, context_lens, row_starts, logit_rows and a cache, and returns
+    logits and the cache; that vocab_size and max_model_len of the module's
+    attribute `llm.model` fit the logits, the embedding, the RoPE tables and the
+    cache; and that every layer of the cache that is named exists.
+  }];
+}
+
 def LLMFuseResidual : Pass<"llm-fuse-residual"> {
   let summary = "Fold the addition of a residual into the product before it";
   let description = [{

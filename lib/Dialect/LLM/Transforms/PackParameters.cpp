@@ -42,7 +42,7 @@ struct PackParametersPass
     SmallVector<ParameterOp> parameters;
     getOperation().walk([&](ParameterOp op) { parameters.push_back(op); });
     for (ParameterOp parameter : parameters) {
-      packUses(parameter, isWeight);
+      packUses(parameter);
       if (parameter->use_empty())
         parameter.erase();
     }
@@ -76,11 +76,12 @@ private:
     }
   }
 
-  void packUses(ParameterOp parameter, function_ref<bool(OpOperand &)> filter) {
+  /// Packs a parameter where a product is right beside it.
+  void packUses(ParameterOp parameter) {
     if (!getPackedType(cast<RankedTensorType>(parameter.getResult().getType())))
       return;
     for (OpOperand &use : llvm::make_early_inc_range(parameter->getUses()))
-      if (filter(use))
+      if (isWeight(use))
         packUse(use);
   }
 

@@ -50,7 +50,8 @@ private:
     auto call = dyn_cast<func::CallOp>(user);
     if (!call)
       return true;
-    auto callee = getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
+    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
     if (!callee || callee.isExternal())
       return true;
     BlockArgument argument = callee.getArgument(use.getOperandNumber());
@@ -67,33 +68,36 @@ private:
   }
 
   LogicalResult verifyUses(Value cache) {
-    SmallVector<Operation *> consumers;
+    SmallVector<OpOperand *> consumers;
     for (OpOperand &use : cache.getUses())
       if (consumes(use))
-        consumers.push_back(use.getOwner());
+        consumers.push_back(&use);
     if (consumers.empty())
       return success();
     Block *block = cache.getParentBlock();
-    for (Operation *consumer : consumers)
-      if (consumer->getBlock() != block)
-        return consumer->emitError(
-            "consumes a cache from outside of its block, "
-            "which may run more than once");
-    llvm::sort(consumers, [](Operation *a, Operation *b) {
-      return a->isBeforeInBlock(b);
+    for (OpOperand *use : consumers)
+      if (use->getOwner()->getBlock() != block)
+        return use->getOwner()->emitError(
+            "consumes a cache from outside of its block, which may run more "
+            "than once");
+    llvm::sort(consumers, [](OpOperand *a, OpOperand *b) {
+      return a->getOwner() != b->getOwner() &&
+             a->getOwner()->isBeforeInBlock(b->getOwner());
     });
-    Operation *consumer = consumers.front();
+    Operation *consumer = consumers.front()->getOwner();
     if (consumers.size() > 1) {
-      InFlightDiagnostic diagnostic = consumers[1]->emitError(
+      InFlightDiagnostic diagnostic = consumers[1]->getOwner()->emitError(
           "consumes a cache that is consumed already; an append can only "
           "happen in place if it is the last use of its operand");
       diagnostic.attachNote(consumer->getLoc()) << "consumed here";
       return diagnostic;
     }
-    for (Operation *user : cache.getUsers()) {
+    for (OpOperand &use : cache.getUses()) {
+      // An op that reads what it consumes reads too late as well.
+      Operation *user = use.getOwner();
       Operation *ancestor = block->findAncestorOpInBlock(*user);
-      if (user == consumer || (ancestor && ancestor != consumer &&
-                               ancestor->isBeforeInBlock(consumer)))
+      if (&use == consumers.front() || (ancestor && ancestor != consumer &&
+                                        ancestor->isBeforeInBlock(consumer)))
         continue;
       InFlightDiagnostic diagnostic = user->emitError(
           "reads a cache that may have been consumed; reads must come first");

@@ -67,7 +67,11 @@ typedef struct llmir_runtime {
   /* out[t, n] = (accumulate ? out[t, n] : 0) + sum_k x[t, k] * w[n, k].
    * x: [T, K], of the weight's dtype. w: packed in panels (see packing.h). out:
    * [T, N], f32, or the weight's dtype if nothing is accumulated. The sum is in
-   * f32, in one order that depends on neither T nor the threads. */
+   * f32. Its order and roundings depend on the weight's dtype and the level of
+   * the CPU alone (AMX sums the even and the odd products of 32 k apart; the
+   * portable level does not fuse a product with its sum), and never on T, the
+   * row, the rest of the batch or the threads: on one machine a row's result is
+   * the same bits in any company. */
   void (*linear)(llmir_context *context, const llmir_tensor *x,
                  const llmir_tensor *w, const llmir_tensor *out,
                  int64_t accumulate);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Chooses the next token from a row of logits. The order of the filters and
-// their meaning are those of Transformers and vLLM: temperature, then top-k,
-// top-p and min-p. The random numbers are the same on every platform.
+// Chooses the next token from a row of logits. The filters mean what they mean
+// in Transformers and vLLM, and apply in the order of Transformers:
+// temperature, then top-k, top-p and min-p. (vLLM applies min-p before top-k
+// and top-p.) The random numbers are the same on every platform.
 #ifndef LLMIR_RUNTIME_SAMPLER_H
 #define LLMIR_RUNTIME_SAMPLER_H
 

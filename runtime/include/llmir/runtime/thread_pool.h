@@ -20,7 +20,8 @@ namespace llmir::runtime {
 class ThreadPool {
 public:
   /// `threads` counts the caller; 0 means one per CPU this process may run on.
-  /// Throws std::invalid_argument above `maxThreads`.
+  /// Throws std::invalid_argument above `maxThreads` and std::runtime_error if
+  /// the system does not start that many.
   explicit ThreadPool(unsigned threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;
@@ -60,6 +61,7 @@ public:
   int64_t evenGrain(int64_t n) const;
 
 private:
+  void stop();
   void workerLoop(unsigned thread);
   void work(unsigned thread);
 
