@@ -33,7 +33,7 @@ def path_text(path: Path) -> str:
     """
     text = os.fspath(path)
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise LLMIRError(f"the path {ascii(text)} is not UTF-8 text")
+        raise LLMIRError(f"the path {text!a} is not UTF-8 text")
     return text
 
 

@@ -282,11 +282,9 @@ class Model:
 
 
 def _is_integer(value: Any, least: int, most: int | None = None) -> bool:
-    return (
-        isinstance(value, int | np.integer)
-        and value >= least
-        and (most is None or value <= most)
-    )
+    if not isinstance(value, int | np.integer):
+        return False
+    return least <= int(value) and (most is None or int(value) <= most)
 
 
 def _checked_stop(ids: Any) -> tuple[int, ...]:

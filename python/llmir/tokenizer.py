@@ -49,7 +49,7 @@ class Tokenizer:
         except UnicodeEncodeError as error:
             raise LLMIRError(
                 f"the text is not UTF-8: its character {error.start} is "
-                f"{ascii(text[error.start])}"
+                f"{text[error.start]!a}"
             ) from None
         encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return list(encoding.ids)

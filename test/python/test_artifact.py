@@ -15,11 +15,13 @@ import pytest
 import safetensors.torch
 
 import llmir
+import tiny
 from conftest import MakeArtifact, MakeModel
 from llmir import _native, artifact
 from llmir.compile import compile_model
 from llmir.errors import LLMIRError
 from llmir.model import Model
+from llmir.target import X86_LEVELS
 
 
 def dynamic_symbols(path: Path) -> dict[str, int]:
@@ -211,12 +213,125 @@ def test_failure_leaves_the_old_artifact(
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_an_interrupted_rename_loses_nothing(
+    make_artifact: MakeArtifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    output = tmp_path / "out.llmir"
+    shutil.copytree(make_artifact("gqa", "float32"), output)
+    rename = Path.rename
+    interrupted = {"before": (1, False), "between": (1, True), "after": (2, True)}[when]
+    calls = 0
+
+    def interrupt(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if (calls, False) == interrupted:
+            raise KeyboardInterrupt
+        rename(self, target)
+        if (calls, True) == interrupted:
+            raise KeyboardInterrupt
+        return target
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+
+    def replace() -> None:
+        with artifact.replacing(output) as work:
+            shutil.copytree(make_artifact("odd", "float32"), work, dirs_exist_ok=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    expected = 331 if when == "after" else 320
+    assert llmir.load(output).vocab_size == expected
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_deeply_nested_manifest(
+    make_model: MakeModel, make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    deep = "[" * 1_000_000 + "]" * 1_000_000
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "manifest.json").write_text(deep)
+    with pytest.raises(LLMIRError, match="is not an LLMIR artifact"):
+        compile_model(str(make_model("gqa", "float32")), other)
+    copy = tmp_path / "copy.llmir"
+    shutil.copytree(make_artifact("gqa", "float32"), copy)
+    text = (copy / "manifest.json").read_text().rstrip().removesuffix("}")
+    (copy / "manifest.json").write_text(f'{text}, "deep": {deep}}}')
+    with pytest.raises(LLMIRError, match="manifest"):
+        llmir.load(copy)
+
+
+@pytest.mark.parametrize("ends", [0, ["end"], None])
+def test_refuses_ends_of_a_manifest(damaged: Path, ends: object) -> None:
+    edit_manifest(damaged, lambda m: m["model"].update(eos_token_ids=ends))
+    with pytest.raises(LLMIRError, match=r"eos_token_ids' must be a list of integers"):
+        llmir.load(damaged)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block_size": 32768}, r"'cache\.block_size' must be .* to 16384, not 32768"),
+        (
+            {"max_batch_tokens": 20_000_000},
+            r"'step\.max_batch_tokens' must be .*, not 20000000",
+        ),
+    ],
+)
+def test_nothing_is_written_that_cannot_be_loaded(
+    make_model: MakeModel, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    output = tmp_path / "out.llmir"
+    with pytest.raises(LLMIRError, match=message) as raised:
+        compile_model(str(make_model("gqa", "float32")), output, **options)
+    assert f"{output}/manifest.json" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_code_for_a_better_machine_is_written(damaged: Path) -> None:
+    edit_manifest(damaged, lambda m: m["target"]["features"].append("time-travel"))
+    artifact.check_loadable(damaged)
+    edit_manifest(damaged, lambda m: m["cache"].update(block_size=3))
+    with pytest.raises(LLMIRError, match="power of two"):
+        artifact.check_loadable(damaged)
+
+
+def test_paths_are_utf8(make_model: MakeModel, tmp_path: Path) -> None:
+    path = tmp_path / "x\udcff.llmir"
+    with pytest.raises(LLMIRError, match=r"x\\udcff\.llmir' is not UTF-8"):
+        llmir.load(path)
+    with pytest.raises(LLMIRError, match=r"x\\udcff\.llmir' is not UTF-8"):
+        compile_model(str(make_model("gqa", "float32")), path)
+
+
+@pytest.mark.parametrize("level", X86_LEVELS)
+def test_every_level_gives_the_same_logits(
+    make_model: MakeModel, make_artifact: MakeArtifact, tmp_path: Path, level: str
+) -> None:
+    output = tmp_path / "out.llmir"
+    compile_model(str(make_model("gqa", "float32")), output, target_cpu=level)
+    target = json.loads((output / "manifest.json").read_text())["target"]
+    assert target["cpu"] == level
+    assert "fma" in target["features"]
+    missing = set(target["features"]) - set(_native.runtime().cpu_features())
+    if missing:
+        pytest.skip(f"this CPU lacks {', '.join(sorted(missing))}")
+    native = llmir.load(make_artifact("gqa", "float32"))
+    ids = tiny.prompt(native.vocab_size, 40)
+    logits = llmir.load(output).forward(ids)
+    assert tiny.relative_error(logits, native.forward(ids)) < 1e-5
+
+
 def test_other_targets(make_model: MakeModel, tmp_path: Path) -> None:
     directory = str(make_model("gqa", "float32"))
-    compile_model(directory, tmp_path / "v3.llmir", target_cpu="x86-64-v3")
-    target = json.loads((tmp_path / "v3.llmir" / "manifest.json").read_text())["target"]
-    assert target["cpu"] == "x86-64-v3"
-    assert "avx2" in target["features"]
-    assert llmir.load(tmp_path / "v3.llmir").generate([1, 2], 2)
+    for cpu in ("x86-64", "x86-64-v2"):
+        with pytest.raises(LLMIRError, match=r"there are native, x86-64-v3, x86-64-v4"):
+            compile_model(directory, tmp_path / "out.llmir", target_cpu=cpu)
     with pytest.raises(LLMIRError, match="unknown target CPU i386; there are native"):
         compile_model(directory, tmp_path / "out.llmir", target_cpu="i386")

@@ -109,6 +109,8 @@ def test_a_device_is_written_to(run_program: RunProgram, make_model: MakeModel) 
         ["-m", "llmir.run"],
         ["-m", "llmir.run", "OUT"],
         ["-m", "llmir.run", "OUT", "--prompt", "x", "--max-tokens", "0"],
+        ["-m", "llmir.run", "OUT", "--prompt", "x", "--threads", "5000000000"],
+        ["-m", "llmir.compile", "MODEL", "-o", "OUT", f"--max-batch-tokens={10**30}"],
         ["-m", "llmir", "brew"],
     ],
 )
@@ -137,6 +139,7 @@ def test_a_wrong_command_line_is_status_2(
         (["-m", "llmir.compile", ".", "--emit=llm"], r"has no config\.json"),
         (["-m", "llmir.compile", "none.mlir", "--emit=llm"], "cannot read none.mlir"),
         (["-m", "llmir.run", "none", "--prompt", "x"], "none"),
+        (["-m", "llmir.run", "x\udcff", "--prompt", "x"], r"x\\udcff' is not UTF-8"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_1(
@@ -169,6 +172,7 @@ def test_bad_output_is_one_sentence(
         ["--prompt", "x", "--temperature", "-1"],
         ["--prompt", "x", "--top-p", "2"],
         ["--prompt", "x" * 5000],
+        ["--prompt", "a\udcff"],
     ],
 )
 def test_bad_requests_are_one_sentence(
@@ -179,6 +183,53 @@ def test_bad_requests_are_one_sentence(
     assert result.returncode == 1
     assert SENTENCE.fullmatch(result.stderr), result.stderr
     assert result.stdout == ""
+
+
+def test_a_number_that_is_none_is_told_so(run_program: RunProgram) -> None:
+    result = run_program("-m", "llmir.run", "OUT", "--prompt=x", "--max-tokens", "abc")
+    assert result.returncode == 2
+    assert "--max-tokens: abc is not a whole number from 1 to" in result.stderr
+
+
+def test_a_prompt_that_leaves_no_room(
+    run_program: RunProgram, make_artifact: MakeArtifact
+) -> None:
+    artifact = make_artifact("gqa", "float32")
+    model = llmir.load(artifact)
+    text = "\n" * model.max_model_len
+    assert len(model.encode(text)) == model.max_model_len
+    result = run_program("-m", "llmir.run", artifact, "--prompt", text)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert SENTENCE.fullmatch(result.stderr), result.stderr
+    assert "no room for a new one" in result.stderr
+    result = run_program("-m", "llmir.run", artifact, "--prompt", text[1:])
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_closed_output(
+    run_program: RunProgram,
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
+    tmp_path: Path,
+) -> None:
+    model, artifact = make_model("gqa", "float32"), make_artifact("gqa", "float32")
+
+    def close() -> None:
+        os.close(1)
+
+    for arguments in (
+        ["-m", "llmir.run", artifact, "--prompt", "x"],
+        ["-m", "llmir.compile", model, "--emit=llm"],
+        ["-m", "llmir.models"],
+    ):
+        result = run_program(*arguments, preexec_fn=close)
+        assert result.returncode == 1
+        assert SENTENCE.fullmatch(result.stderr), result.stderr
+        assert "the standard output is closed" in result.stderr
+    output = tmp_path / "out.llmir"
+    result = run_program("-m", "llmir.compile", model, "-o", output, preexec_fn=close)
+    assert result.returncode == 0, result.stderr
+    assert llmir.load(output).vocab_size == 320
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import resource
 import shlex
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from conftest import MakeModel, RunProgram
+from llmir import _codegen
 from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
 
@@ -46,6 +52,95 @@ def test_death_by_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     kept = next(Path(word) for word in command if word.endswith("program.mlir"))
     assert kept.read_text() == "module {}\n"
     assert subprocess.run(command, capture_output=True, check=False).returncode == -11
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "too little mem"),
+        ("raise MemoryError('std::bad_alloc')\n", "not enough memory"),
+        (
+            "import os, sys\nprint('LLVM ERROR: out of memory', file=sys.stderr, "
+            "flush=True)\nos.abort()\n",
+            "not enough memory",
+        ),
+    ],
+)
+def test_lack_of_memory_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(LLMIRError, match=message) as raised:
+        run(tmp_path, stand_in(tmp_path, monkeypatch, body))
+    assert "bug" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("std::bad_alloc"), "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write out: No spa"),
+        (OSError(errno.EACCES, "Permission denied", "a"), "a: Permission denied"),
+    ],
+)
+def test_the_childs_own_errors_are_sentences(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    message: str,
+) -> None:
+    def fail(arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_codegen, "compile_program", fail)
+    monkeypatch.setattr(sys, "argv", ["x", "a.mlir", "-o", "out", "--emit=asm"])
+    assert _codegen.main() == 1
+    assert re.fullmatch(f"[^\n]*{message}[^\n]*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("options", [["--emit=asm"], [], ["--emit=asm", "stdout"]])
+def test_a_full_disk_is_one_sentence(
+    run_program: RunProgram, make_model: MakeModel, tmp_path: Path, options: list[str]
+) -> None:
+    output = tmp_path / "out"
+    to = ["-o", output]
+    if "stdout" in options:
+        options, to = options[:-1], []
+    result = run_program(
+        *("-m", "llmir.compile", make_model("gqa", "float32"), *options, *to),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (24576, 24576)),
+    )
+    assert result.returncode == 1
+    assert re.fullmatch(r"llmir: error: [^\n]+: File too large\n", result.stderr)
+    assert "bug" not in result.stderr
+    assert not to or f"cannot write {output}" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_link_errors_name_no_temporary_file(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    (tmp_path / "model.o").write_text("not an object")
+    result = run_program(
+        "-c",
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from llmir import _codegen, _native, errors\n"
+        "here = Path(sys.argv[1])\n"
+        "link = _native.compiler().link_shared\n"
+        "try:\n"
+        "    _codegen.link(link, here / 'model.o', here / 'model.so')\n"
+        "except errors.LLMIRError as error:\n"
+        "    print(error)\n",
+        tmp_path,
+    )
+    assert "linking failed" in result.stdout, result.stderr
+    assert "model.o" in result.stdout
+    assert str(tmp_path) not in result.stdout
 
 
 def test_an_exception_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

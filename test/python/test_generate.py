@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 
 import llmir
 import tiny
-from conftest import MakeArtifact
+from conftest import MakeArtifact, MakeModel
+from llmir.compile import compile_model
 from llmir.errors import LLMIRError
 from llmir.model import Model
 
@@ -153,13 +157,52 @@ def test_refuses_ids(model: Model, ids: Any, message: str) -> None:
         {"min_p": -0.1},
         {"seed": -1},
         {"max_new_tokens": -1},
+        {"max_new_tokens": 2.5},
+        {"top_k": 2.5},
+        {"temperature": "hot"},
+        {"stop_token_ids": 3},
+        {"stop_token_ids": "end"},
+        {"stop_token_ids": [1.5]},
     ],
 )
 def test_refuses_settings(model: Model, options: dict[str, Any]) -> None:
-    with pytest.raises(LLMIRError):
+    with pytest.raises(LLMIRError) as raised:
         model.stream(IDS, **options)
+    assert "\n" not in str(raised.value)
 
 
-def test_refuses_a_number_of_threads(make_artifact: MakeArtifact) -> None:
-    with pytest.raises(LLMIRError, match="threads must be positive, not 0"):
-        llmir.load(make_artifact("gqa", "float32"), threads=0)
+def test_large_top_k_is_all(model: Model) -> None:
+    texts = [model.generate(IDS, 5, temperature=1.0, top_k=k) for k in (0, 10**30)]
+    assert texts[0] == texts[1]
+
+
+def test_stop_tokens_may_be_any_integers(model: Model) -> None:
+    free = model.generate(IDS, 30, stop_token_ids=())
+    for stop in (np.array(free[5:6]), set(free[5:6]), (free[5],)):
+        assert model.generate(IDS, 30, stop_token_ids=stop)[-1] == free[5]
+
+
+@pytest.mark.parametrize("threads", [0, 1025, 5_000_000_000, 1.5])
+def test_refuses_a_number_of_threads(make_artifact: MakeArtifact, threads: Any) -> None:
+    with pytest.raises(LLMIRError, match=f"from 1 to 1024, not {threads}"):
+        llmir.load(make_artifact("gqa", "float32"), threads=threads)
+
+
+@pytest.mark.parametrize("num_blocks", [-1, 2**40])
+def test_refuses_a_number_of_blocks(
+    make_artifact: MakeArtifact, num_blocks: int
+) -> None:
+    with pytest.raises(LLMIRError, match=f"num_blocks is {num_blocks}"):
+        Model(make_artifact("gqa", "float32"), num_blocks=num_blocks)
+
+
+def test_nan_weights_are_one_sentence(make_model: MakeModel, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(make_model("gqa", "float32"), directory)
+    stored = safetensors.torch.load_file(directory / "model.safetensors")
+    stored["model.norm.weight"][0] = float("nan")
+    safetensors.torch.save_file(stored, directory / "model.safetensors")
+    compile_model(str(directory), tmp_path / "out.llmir")
+    model = llmir.load(tmp_path / "out.llmir")
+    with pytest.raises(LLMIRError, match="no next token: the logit of token 0 is NaN"):
+        model.generate(IDS, 3)

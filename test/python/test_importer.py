@@ -159,6 +159,11 @@ def test_generation_config_settles_the_end(tmp_path: Path) -> None:
     assert "bos_token_id" not in import_checked(tmp_path)
 
 
+def test_an_end_beyond_the_vocabulary_ends_nothing(tmp_path: Path) -> None:
+    text = import_checked(write_config(tmp_path, eos_token_id=[2, 128256]))
+    assert "eos_token_ids = [2]" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -185,6 +190,13 @@ def test_generation_config_settles_the_end(tmp_path: Path) -> None:
         ({"num_hidden_layers": 1.5}, "num_hidden_layers is 1.5, not a positive"),
         ({"num_hidden_layers": True}, "num_hidden_layers is true, not a positive"),
         ({"rms_norm_eps": "x"}, 'rms_norm_eps is "x", not a positive number'),
+        ({"rms_norm_eps": 1e39}, "rms_norm_eps is 1e+39, not a positive number of fl"),
+        ({"rms_norm_eps": 1e-60}, "rms_norm_eps is 1e-60, not a positive number"),
+        ({"rms_norm_eps": -1e-5}, "rms_norm_eps is -1e-05, not a positive number"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps is NaN, not a positive number"),
+        ({"rms_norm_eps": 10**400}, "000..., not a positive number"),
+        ({"rope_theta": 10**400}, "000..., not a positive number"),
+        ({"rope_theta": float("inf")}, "rope_theta is Infinity, not a positive"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings is 1, not true or false"),
         ({"torch_dtype": "float16"}, "float16 is not supported"),
         ({"torch_dtype": 16}, "torch_dtype is 16, not a string"),

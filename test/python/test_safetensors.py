@@ -148,3 +148,12 @@ def test_refuses_pickles_by_name(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(LLMIRError, match=r"pickled \(pytorch_model.bin\)"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b.safetensors", "\ud800.safetensors"])
+def test_refuses_an_index_with_an_impossible_file(tmp_path: Path, name: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(LLMIRError, match="cannot read") as raised:
+        open_checkpoint(tmp_path)
+    assert "\0" not in str(raised.value)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from pathlib import Path
 
@@ -153,6 +154,83 @@ def test_a_bad_program_is_told_where(
     with pytest.raises(LLMIRError, match=message):
         compile_model(str(tmp_path / "model.mlir"), tmp_path / "out", emit="llm")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "message"),
+    [
+        ("eos_token_ids", "0 : i64", r"a list of integers from 0 to 319, and is 0"),
+        ("eos_token_ids", "[320]", r"a list of integers from 0 to 319, and is \[320\]"),
+        ("eos_token_ids", '["end"]', r"a list of integers .*, and is \[\"end\"\]"),
+        ("eos_token_ids", None, "a list of integers .*, and is missing"),
+        ("bos_token_id", '"begin"', 'an integer .*, and is "begin"'),
+        ("bos_token_id", "-1 : i64", "an integer .*, and is -1"),
+        ("vocab_size", '"many"', 'a positive integer .*, and is "many"'),
+        ("vocab_size", "0 : i64", "a positive integer .*, and is 0"),
+        ("hidden_size", "-64 : i64", "a positive integer .*, and is -64"),
+        ("num_layers", "true", "a positive integer .*, and is true"),
+        ("num_heads", "1.5 : f32", "a positive integer .*, and is 1.5"),
+        ("num_kv_heads", None, "a positive integer .*, and is missing"),
+        ("head_dim", "[16]", r"a positive integer .*, and is \[16\]"),
+        ("max_model_len", "4294967296 : i64", "a positive integer .* 4294967296"),
+        ("architecture", "1 : i64", "a string, and is 1"),
+        ("dtype", None, "a string, and is missing"),
+    ],
+)
+def test_bad_facts_are_refused(
+    make_model: MakeModel, tmp_path: Path, fact: str, value: str | None, message: str
+) -> None:
+    text = emit(make_model("gqa", "float32"), tmp_path / "model.mlir")
+    facts = {
+        "architecture": '"llama"',
+        "vocab_size": "320",
+        "hidden_size": "64",
+        "num_layers": "2",
+        "num_heads": "4",
+        "num_kv_heads": "2",
+        "head_dim": "16",
+        "dtype": '"f32"',
+        "max_model_len": "256",
+        "eos_token_ids": "[0]",
+        fact: value,
+    }
+    shown = (f"{name} = {text}" for name, text in facts.items() if text is not None)
+    text, count = re.subn(
+        r"llm\.model = \{[^}]*\}", f"llm.model = {{{', '.join(shown)}}}", text
+    )
+    assert count == 1
+    (tmp_path / "model.mlir").write_text(text)
+    with pytest.raises(
+        LLMIRError, match=f"{fact} of its attribute llm.model must be {message}"
+    ) as raised:
+        compile_model(
+            str(tmp_path / "model.mlir"),
+            tmp_path / "out.llmir",
+            weights=make_model("gqa", "float32"),
+        )
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.mlir"]
+
+
+def test_a_refusal_names_the_users_file(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    program = tmp_path / "my program.mlir"
+    text = emit(make_model("gqa", "float32"), program)
+    # The cache is used again after it was consumed: valid, and a pass refuses it.
+    program.write_text(re.sub(r"return (%\w+), %cache\d+", r"return \1, %cache", text))
+    with pytest.raises(LLMIRError) as raised:
+        compile_model(str(program), tmp_path / "out", emit="asm")
+    assert str(raised.value).startswith("the program could not be compiled by")
+    assert f"{program}:" in str(raised.value)
+    assert f"llmir-opt '{program}' " in str(raised.value)
+    program.write_text("nonsense")
+    with pytest.raises(LLMIRError, match=f"{re.escape(str(program))}:1:1: error"):
+        compile_model(str(program), tmp_path / "out", emit="asm")
+    assert list(temporary.iterdir()) == []
 
 
 def test_llama_8b_through_the_compiler(tmp_path: Path, run_program: RunProgram) -> None:

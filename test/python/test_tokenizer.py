@@ -101,6 +101,12 @@ def test_special_tokens_are_not_text(byte_level: Tokenizer) -> None:
     assert "".join(decoder.add(token_id) for token_id in ids) == "ab"
 
 
+@pytest.mark.parametrize("text", ["a\udcff", "\ud83d"])
+def test_refuses_text_that_is_not_utf8(byte_level: Tokenizer, text: str) -> None:
+    with pytest.raises(LLMIRError, match=r"its character \d is '\\ud"):
+        byte_level.encode(text)
+
+
 def test_errors_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(LLMIRError, match=r"has no tokenizer\.json"):
         Tokenizer(tmp_path / "tokenizer.json")
