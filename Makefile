@@ -18,6 +18,8 @@ export CCACHE_NOHASHDIR := 1
 CTEST := ctest -j2 --output-on-failure --test-dir
 comma := ,
 SANITIZERS := address$(comma)undefined thread
+# What the sanitizer of threads has nothing to see in: numbers against an oracle.
+ONE_THREAD := MatchesFloat64|Sampler|Packing
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build torch clean
@@ -40,8 +42,9 @@ test: build torch $(SANITIZERS:%=build/sanitize-%/build.ninja)
 	$(CTEST) $(BUILD) || status=1; \
 	for sanitizer in $(SANITIZERS); do \
 	  echo "The runtime's tests under the sanitizers: $$sanitizer"; \
+	  test $$sanitizer = thread && skipped='$(ONE_THREAD)' || skipped=NONE; \
 	  cmake --build build/sanitize-$$sanitizer && \
-	  $(CTEST) build/sanitize-$$sanitizer || status=1; \
+	  $(CTEST) build/sanitize-$$sanitizer -E "$$skipped" || status=1; \
 	done; \
 	$(RUN) -m pytest test/python || status=1; \
 	exit $$status
