@@ -97,14 +97,15 @@ def _run(arguments: argparse.Namespace) -> None:
     ended = time.monotonic()
     output.write(decoder.finish() + "\n")
     output.flush()
-    parts = [_rate("prompt", len(prompt), first - started)]
+    parts = [_rate("prompt", len(prompt), len(prompt), first - started)]
     if count > 1:
-        parts.append(_rate("generated", count - 1, ended - first))
+        # The first token came with the prompt: the time is that of the others.
+        parts.append(_rate("generated", count, count - 1, ended - first))
     print("llmir: " + "; ".join(parts), file=sys.stderr)
 
 
-def _rate(what: str, tokens: int, seconds: float) -> str:
-    rate = tokens / max(seconds, 1e-9)
+def _rate(what: str, tokens: int, timed: int, seconds: float) -> str:
+    rate = timed / max(seconds, 1e-9)
     return f"{what} {tokens} tokens in {seconds:.2f} s, {rate:.1f} tokens/s"
 
 

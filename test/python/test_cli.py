@@ -52,7 +52,7 @@ def test_compile_and_run(
     assert first.stdout == "".join(pieces) + decoder.finish() + "\n"
     assert re.fullmatch(
         rf"llmir: prompt {len(prompt)} tokens in \S+ s, \S+ tokens/s; "
-        r"generated 11 tokens in \S+ s, \S+ tokens/s\n",
+        r"generated 12 tokens in \S+ s, \S+ tokens/s\n",
         first.stderr,
     )
 
