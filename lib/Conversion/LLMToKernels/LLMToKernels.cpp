@@ -152,6 +152,8 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
                                 PatternRewriter &rewriter) const override {
     if (!op.getRows())
       return rewriter.notifyMatchFailure(op, "not a ragged batch");
+    if (op.getWindow() || op.getSoftcap() || op.getSinks() || op.getAlibi())
+      return rewriter.notifyMatchFailure(op, "a form without a kernel");
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
     FloatAttr scale = op.getScaleAttr();

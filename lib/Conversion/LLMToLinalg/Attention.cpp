@@ -22,56 +22,102 @@ namespace {
 
 /// One row of one query head, and where it looks.
 struct Row {
-  SmallVector<Value> position;
-  Value sequence, kvHead, visible;
+  /// Its indices in the query, less those of the head's dimensions.
+  SmallVector<Value> indices;
+  Value sequence, head, kvHead;
+  /// Where it stands, and the positions [begin, end) that it may see.
+  Value position, begin, end;
 };
 
-/// The score of position p: scale * query . key.
+Value lowest(Scalars &s) {
+  return s.constant(-std::numeric_limits<double>::infinity());
+}
+
+/// An element of a vector with one for each query head.
+Value ofHead(Scalars &s, Value vector, const Row &row) {
+  return s.widen(s.extract(vector, row.head));
+}
+
+/// Adds slope * (p - position of the row).
+Value addBias(Scalars &s, Value x, Value slope, const Row &row, Value p) {
+  Value distance = s.builder.create<arith::IndexCastOp>(
+      s.loc, s.builder.getI64Type(), s.sub(p, row.position));
+  Value steps = s.builder.create<arith::SIToFPOp>(s.loc, s.builder.getF32Type(),
+                                                  distance);
+  return s.add(x, s.mul(slope, steps));
+}
+
+/// Adds a mask's element, or takes what it hides out of sight.
+Value applyMask(Scalars &s, Value x, Value mask, const Row &row, Value p) {
+  SmallVector<Value> element = {row.sequence, row.head, row.indices[1], p};
+  for (int64_t i : {0, 1})
+    if (tensorType(mask).getDimSize(i) == 1)
+      element[i] = s.index(0);
+  Value found = s.extract(mask, element);
+  if (isa<FloatType>(found.getType()))
+    return s.add(x, s.widen(found));
+  return s.builder.create<arith::SelectOp>(s.loc, found, x, lowest(s));
+}
+
+/// The score of position p.
 Value score(Scalars &s, const Attention &attention, const Row &row, Value p) {
   Value headDim =
       s.dim(attention.query, tensorType(attention.query).getRank() - 1);
-  Value dot = s.loop(headDim, s.constant(0.0), [&](Value d, ValueRange sum) {
-    SmallVector<Value> element = row.position;
+  Value x = s.loop(headDim, s.constant(0.0), [&](Value d, ValueRange sum) {
+    SmallVector<Value> element = row.indices;
     element.push_back(d);
     Value q = s.widen(s.extract(attention.query, element));
     Value k = s.widen(attention.key(row.sequence, p, row.kvHead, d));
     return SmallVector<Value>{s.add(sum[0], s.mul(q, k))};
   })[0];
-  Value scale = s.builder.create<arith::ConstantOp>(s.loc, attention.scale);
-  return s.mul(dot, scale);
+  x = s.mul(x, s.builder.create<arith::ConstantOp>(s.loc, attention.scale));
+  if (attention.softcap) {
+    Value cap = s.builder.create<arith::ConstantOp>(s.loc, attention.softcap);
+    x = s.mul(cap, s.builder.create<math::TanhOp>(s.loc, s.div(x, cap)));
+  }
+  if (attention.alibi)
+    x = addBias(s, x, ofHead(s, attention.alibi, row), row, p);
+  if (attention.mask)
+    x = applyMask(s, x, attention.mask, row, p);
+  return x;
 }
 
 /// Writes a row of one head to `out`. `scores` is room to work in; both are
 /// returned.
 SmallVector<Value> attend(Scalars &s, const Attention &attention,
                           const Row &row, Value out, Value scores) {
-  Value lowest = s.constant(-std::numeric_limits<double>::infinity());
+  Value sink;
+  if (attention.sinks)
+    sink = ofHead(s, attention.sinks, row);
   SmallVector<Value> found =
-      s.loop(row.visible, {scores, lowest}, [&](Value p, ValueRange carried) {
-        Value x = score(s, attention, row, p);
-        return SmallVector<Value>{
-            s.insert(x, carried[0], p),
-            s.builder.create<arith::MaximumFOp>(s.loc, carried[1], x)};
-      });
-  Value maximum = found[1];
-  SmallVector<Value> weighted =
-      s.loop(row.visible, {found[0], s.constant(0.0)},
+      s.loop(row.begin, row.end, {scores, sink ? sink : lowest(s)},
              [&](Value p, ValueRange carried) {
-               Value shifted = s.sub(s.extract(carried[0], p), maximum);
-               Value weight = s.builder.create<math::ExpOp>(s.loc, shifted);
-               return SmallVector<Value>{s.insert(weight, carried[0], p),
-                                         s.add(carried[1], weight)};
+               Value x = score(s, attention, row, p);
+               return SmallVector<Value>{
+                   s.insert(x, carried[0], p),
+                   s.builder.create<arith::MaximumFOp>(s.loc, carried[1], x)};
              });
+  Value maximum = found[1];
+  auto weigh = [&](Value x) -> Value {
+    return s.builder.create<math::ExpOp>(s.loc, s.sub(x, maximum));
+  };
+  SmallVector<Value> weighted = s.loop(
+      row.begin, row.end, {found[0], sink ? weigh(sink) : s.constant(0.0)},
+      [&](Value p, ValueRange carried) {
+        Value weight = weigh(s.extract(carried[0], p));
+        return SmallVector<Value>{s.insert(weight, carried[0], p),
+                                  s.add(carried[1], weight)};
+      });
   Value weights = weighted[0], total = weighted[1];
-  Value headDim = s.dim(attention.query, row.position.size());
+  Value headDim = s.dim(attention.query, row.indices.size());
   out = s.loop(headDim, out, [&](Value d, ValueRange carried) {
-    Value sum =
-        s.loop(row.visible, s.constant(0.0), [&](Value p, ValueRange sum) {
+    Value sum = s.loop(
+        row.begin, row.end, s.constant(0.0), [&](Value p, ValueRange sum) {
           Value v = s.widen(attention.value(row.sequence, p, row.kvHead, d));
           return SmallVector<Value>{
               s.add(sum[0], s.mul(s.extract(weights, p), v))};
         })[0];
-    SmallVector<Value> element = row.position;
+    SmallVector<Value> element = row.indices;
     element.push_back(d);
     Value rounded =
         s.round(s.div(sum, total), attention.resultType.getElementType());
@@ -94,18 +140,19 @@ struct ConvertAttention : OpRewritePattern<AttentionOp> {
           std::sqrt(static_cast<double>(tensorType(query).getDimSize(3))));
     Value zero = s.index(0), rows = s.dim(query, 1), positions = s.dim(keys, 1);
     rewriter.replaceOp(
-        op, buildAttention(s, {query,
-                               cast<RankedTensorType>(op.getResult().getType()),
-                               tensorType(keys).getDimSize(2), scale,
-                               op.getCausal(), s.dim(query, 0), positions,
-                               [&](Value) { return std::pair(zero, rows); },
-                               [&](Value) { return positions; },
-                               [&](Value b, Value p, Value h, Value d) {
-                                 return s.extract(keys, {b, p, h, d});
-                               },
-                               [&](Value b, Value p, Value h, Value d) {
-                                 return s.extract(values, {b, p, h, d});
-                               }}));
+        op, buildAttention(
+                s, {query, cast<RankedTensorType>(op.getResult().getType()),
+                    tensorType(keys).getDimSize(2), scale, op.getSoftcapAttr(),
+                    op.getCausal(), op.getWindowAttr(), op.getSinks(),
+                    op.getAlibi(), op.getMask(), s.dim(query, 0), positions,
+                    [&](Value) { return std::pair(zero, rows); },
+                    [&](Value) { return positions; },
+                    [&](Value b, Value p, Value h, Value d) {
+                      return s.extract(keys, {b, p, h, d});
+                    },
+                    [&](Value b, Value p, Value h, Value d) {
+                      return s.extract(values, {b, p, h, d});
+                    }}));
     return success();
   }
 };
@@ -123,18 +170,23 @@ Value llmir::reference::buildAttention(Scalars &s, const Attention &attention) {
   return s.loop(
       attention.sequences, {out, scores}, [&](Value b, ValueRange carried) {
         auto [begin, end] = attention.rows(b);
-        Value length = attention.length(b), last = end;
+        // The last row stands at the last position, each one before it one
+        // before. What stands before position 0 sees nothing.
+        Value length = attention.length(b), first = s.sub(length, end);
         return s.loop(begin, end, carried, [&](Value r, ValueRange carried) {
-          // The last row sees all positions, and each one before it one less.
-          Value visible = length;
+          Value position = s.add(first, r), from = s.index(0), to = length;
           if (attention.causal)
-            visible = s.add(s.sub(length, last), s.add(r, s.index(1)));
+            to = s.add(position, s.index(1));
+          if (attention.window)
+            from = s.builder.create<arith::MaxSIOp>(
+                s.loc, from, s.sub(to, s.index(attention.window.getInt())));
           return s.loop(
               s.index(heads), carried, [&](Value h, ValueRange carried) {
                 Value group = s.index(heads / attention.kvHeads);
-                Row row = {{r, h}, b, s.div(h, group), visible};
+                Row row = {{r}, b, h, s.div(h, group), position, from, to};
                 if (rank == 4)
-                  row.position.insert(row.position.begin(), b);
+                  row.indices.insert(row.indices.begin(), b);
+                row.indices.push_back(h);
                 return attend(s, attention, row, carried[0], carried[1]);
               });
         });

@@ -21,7 +21,12 @@ struct Attention {
   mlir::RankedTensorType resultType;
   int64_t kvHeads;
   mlir::FloatAttr scale;
+  /// Null if absent, and so are `sinks`, `alibi` and `mask`.
+  mlir::FloatAttr softcap;
   bool causal;
+  /// How many keys a row sees, its own among them; null for all before it.
+  mlir::IntegerAttr window;
+  mlir::Value sinks, alibi, mask;
   /// How many sequences there are, and the most positions that one can have.
   mlir::Value sequences, capacity;
   /// The rows [begin, end) of sequence b, its last tokens.
@@ -34,7 +39,7 @@ struct Attention {
       key, value;
 };
 
-/// Builds softmax(scale * query keys^T) values, row by row and head by head.
+/// Builds the formula of `llm.attention`, row by row and head by head.
 mlir::Value buildAttention(Scalars &s, const Attention &attention);
 
 /// Adds the lowering of `llm.attention`.

@@ -217,16 +217,62 @@ private:
   }
 };
 
+/// Cosines and sines of positions times frequencies, all in f64. The program
+/// holds the frequencies only: a table of a long context is megabytes.
 struct ConvertRopeTable : OpRewritePattern<RopeTableOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(RopeTableOp op,
                                 PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getTable().getType());
-    SmallVector<float> table = computeRopeTable(
+    RopeFrequencies rope = computeRopeFrequencies(
         type, op.getTheta().convertToDouble(), op.getScalingAttr());
-    rewriter.replaceOpWithNewOp<arith::ConstantOp>(
-        op, DenseElementsAttr::get(type, ArrayRef<float>(table)));
+    Type f64 = rewriter.getF64Type();
+    auto frequencyType = RankedTensorType::get({type.getDimSize(2)}, f64);
+    Value frequencies = rewriter.create<arith::ConstantOp>(
+        loc, DenseElementsAttr::get(frequencyType,
+                                    ArrayRef<double>(rope.frequencies)));
+    auto of = [&](Scalars &s, Value frequency, bool isCosine) -> Value {
+      Value index = s.builder.create<linalg::IndexOp>(loc, 0);
+      Value position = s.builder.create<arith::SIToFPOp>(
+          loc, f64,
+          s.builder.create<arith::IndexCastOp>(loc, s.builder.getI64Type(),
+                                               index));
+      Value angle = s.mul(position, frequency);
+      Value wave = isCosine
+                       ? s.builder.create<math::CosOp>(loc, angle).getResult()
+                       : s.builder.create<math::SinOp>(loc, angle).getResult();
+      if (rope.attentionFactor != 1.0)
+        wave = s.mul(wave,
+                     s.builder.create<arith::ConstantOp>(
+                         loc, s.builder.getF64FloatAttr(rope.attentionFactor)));
+      return s.builder.create<arith::TruncFOp>(loc, type.getElementType(),
+                                               wave);
+    };
+
+    auto rowType = RankedTensorType::get(
+        {type.getDimSize(0), type.getDimSize(2)}, type.getElementType());
+    SmallVector<OpFoldResult> strides(3, rewriter.getIndexAttr(1)),
+        sizes = tensor::getMixedSizes(rewriter, loc, op.getTable());
+    sizes[1] = rewriter.getIndexAttr(1);
+    Maps maps(getContext(), 2);
+    Value table = rewriter.create<tensor::EmptyOp>(loc, type, ValueRange());
+    for (int64_t row : {0, 1}) {
+      SmallVector<OpFoldResult> offsets(3, rewriter.getIndexAttr(0));
+      offsets[1] = rewriter.getIndexAttr(row);
+      Value slice = rewriter.create<tensor::ExtractSliceOp>(
+          loc, rowType, table, offsets, sizes, strides);
+      Value waves = generic(rewriter, loc, frequencies, slice,
+                            {maps.dims({1}), maps.all()},
+                            {IteratorType::parallel, IteratorType::parallel},
+                            [&](Scalars &s, ValueRange arguments) {
+                              return of(s, arguments[0], /*isCosine=*/row == 0);
+                            });
+      table = rewriter.create<tensor::InsertSliceOp>(loc, waves, table, offsets,
+                                                     sizes, strides);
+    }
+    rewriter.replaceOp(op, table);
     return success();
   }
 };
@@ -239,70 +285,87 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
     Value input = op.getInput();
-    int64_t half = type.getDimSize(2) / 2;
-    auto halfOf = [&](Value tensor, int64_t which) {
-      auto one = rewriter.getIndexAttr(1);
+    int64_t half = tensorType(op.getTable()).getDimSize(2);
+    int64_t rest = type.getDimSize(2) - 2 * half;
+    auto part = [&](Value tensor, int64_t offset, int64_t size) {
       SmallVector<OpFoldResult> offsets(3, rewriter.getIndexAttr(0)),
-          strides(3, one);
-      offsets[2] = rewriter.getIndexAttr(which * half);
-      return std::tuple(offsets, halfSizes(rewriter, loc, tensor, half),
-                        strides);
+          strides(3, rewriter.getIndexAttr(1)),
+          sizes = tensor::getMixedSizes(rewriter, loc, tensor);
+      offsets[2] = rewriter.getIndexAttr(offset);
+      sizes[2] = rewriter.getIndexAttr(size);
+      return std::tuple(offsets, sizes, strides);
     };
-    auto slice = [&](Value tensor, int64_t which) -> Value {
-      auto [offsets, sizes, strides] = halfOf(tensor, which);
+    auto slice = [&](Value tensor, int64_t offset, int64_t size) -> Value {
+      auto [offsets, sizes, strides] = part(tensor, offset, size);
       return rewriter.create<tensor::ExtractSliceOp>(loc, tensor, offsets,
                                                      sizes, strides);
     };
-
-    // One generic a half: a single one would need two results, and a copy.
     Value result = emptyLike(rewriter, loc, type, input);
-    Maps maps(getContext(), 3);
-    for (int64_t which : {0, 1}) {
-      Value output = generic(
-          rewriter, loc,
-          {slice(input, which), slice(input, 1 - which), op.getPositions()},
-          slice(result, which),
-          {maps.all(), maps.all(), maps.first(1), maps.all()},
-          SmallVector<IteratorType>(3, IteratorType::parallel),
-          [&](Scalars &s, ValueRange arguments) {
-            Value position = s.toIndex(arguments[2]);
-            Value i = s.builder.create<linalg::IndexOp>(loc, 2);
-            auto entry = [&](int64_t row) -> Value {
-              Value index = s.builder.create<arith::ConstantIndexOp>(loc, row);
-              return s.builder.create<tensor::ExtractOp>(
-                  loc, op.getTable(), ValueRange{position, index, i});
-            };
-            Value straight = s.mul(s.widen(arguments[0]), entry(0));
-            Value crossed = s.mul(s.widen(arguments[1]), entry(1));
-            Value rotated = which == 0 ? s.sub(straight, crossed)
-                                       : s.add(straight, crossed);
-            return s.round(rotated, type.getElementType());
-          });
-      auto [offsets, sizes, strides] = halfOf(result, which);
+    auto insert = [&](Value output, int64_t offset, int64_t size) {
+      auto [offsets, sizes, strides] = part(result, offset, size);
       result = rewriter.create<tensor::InsertSliceOp>(loc, output, result,
                                                       offsets, sizes, strides);
+    };
+
+    // One generic a half: a single one would need two results, and a copy.
+    Maps maps(getContext(), 3);
+    SmallVector<IteratorType> parallel(3, IteratorType::parallel);
+    for (int64_t which : {0, 1}) {
+      Value output =
+          generic(rewriter, loc,
+                  {slice(input, which * half, half),
+                   slice(input, (1 - which) * half, half), op.getPositions()},
+                  slice(result, which * half, half),
+                  {maps.all(), maps.all(), maps.first(1), maps.all()}, parallel,
+                  [&](Scalars &s, ValueRange arguments) {
+                    Value position = s.toIndex(arguments[2]);
+                    Value i = s.builder.create<linalg::IndexOp>(loc, 2);
+                    auto entry = [&](int64_t row) -> Value {
+                      Value index =
+                          s.builder.create<arith::ConstantIndexOp>(loc, row);
+                      return s.builder.create<tensor::ExtractOp>(
+                          loc, op.getTable(), ValueRange{position, index, i});
+                    };
+                    Value straight = s.mul(s.widen(arguments[0]), entry(0));
+                    Value crossed = s.mul(s.widen(arguments[1]), entry(1));
+                    Value rotated = which == 0 ? s.sub(straight, crossed)
+                                               : s.add(straight, crossed);
+                    return s.round(rotated, type.getElementType());
+                  });
+      insert(output, which * half, half);
+    }
+    if (rest > 0) {
+      Value output =
+          generic(rewriter, loc, slice(input, 2 * half, rest),
+                  slice(result, 2 * half, rest), {maps.all(), maps.all()},
+                  parallel, [&](Scalars &s, ValueRange arguments) {
+                    return s.convert(arguments[0], type.getElementType());
+                  });
+      insert(output, 2 * half, rest);
     }
     rewriter.replaceOp(op, result);
     return success();
   }
-
-private:
-  static SmallVector<OpFoldResult> halfSizes(OpBuilder &builder, Location loc,
-                                             Value tensor, int64_t half) {
-    SmallVector<OpFoldResult> sizes =
-        tensor::getMixedSizes(builder, loc, tensor);
-    sizes[2] = builder.getIndexAttr(half);
-    return sizes;
-  }
 };
 
+/// numerator / (1 + exp(-slope * x)).
+Value logistic(Scalars &s, Value numerator, Value x, double slope) {
+  Value power = slope == 1.0 ? s.builder.create<arith::NegFOp>(s.loc, x)
+                             : s.mul(s.constant(-slope), x);
+  Value exponential = s.builder.create<math::ExpOp>(s.loc, power);
+  return s.div(numerator, s.add(s.constant(1.0), exponential));
+}
+
 Value activate(Scalars &s, ActivationKind kind, Value x) {
+  auto maximum = [&](Value a, Value b) -> Value {
+    return s.builder.create<arith::MaximumFOp>(s.loc, a, b);
+  };
+  auto minimum = [&](Value a, Value b) -> Value {
+    return s.builder.create<arith::MinimumFOp>(s.loc, a, b);
+  };
   switch (kind) {
-  case ActivationKind::silu: {
-    Value negated = s.builder.create<arith::NegFOp>(s.loc, x);
-    Value exponential = s.builder.create<math::ExpOp>(s.loc, negated);
-    return s.div(x, s.add(s.constant(1.0), exponential));
-  }
+  case ActivationKind::silu:
+    return logistic(s, x, x, 1.0);
   case ActivationKind::gelu: {
     Value scaled = s.mul(x, s.constant(0.70710678118654752440));
     Value erf = s.builder.create<math::ErfOp>(s.loc, scaled);
@@ -315,8 +378,31 @@ Value activate(Scalars &s, ActivationKind kind, Value x) {
     Value tanh = s.builder.create<math::TanhOp>(s.loc, inner);
     return s.mul(s.mul(x, s.constant(0.5)), s.add(s.constant(1.0), tanh));
   }
+  case ActivationKind::quick_gelu:
+    return logistic(s, x, x, 1.702);
   case ActivationKind::relu:
-    return s.builder.create<arith::MaximumFOp>(s.loc, x, s.constant(0.0));
+    return maximum(x, s.constant(0.0));
+  case ActivationKind::relu2: {
+    Value positive = maximum(x, s.constant(0.0));
+    return s.mul(positive, positive);
+  }
+  case ActivationKind::relu6:
+    return minimum(maximum(x, s.constant(0.0)), s.constant(6.0));
+  case ActivationKind::leaky_relu:
+    return maximum(x, s.mul(s.constant(0.01), x));
+  case ActivationKind::sigmoid:
+    return logistic(s, s.constant(1.0), x, 1.0);
+  case ActivationKind::tanh:
+    return s.builder.create<math::TanhOp>(s.loc, x);
+  case ActivationKind::mish: {
+    // With e = exp(x), tanh(ln(1 + e)) = n / (n + 2) for n = e (e + 2). It is 1
+    // in f32 long before e^2 passes its range.
+    Value e = s.builder.create<math::ExpOp>(s.loc, minimum(x, s.constant(20)));
+    Value n = s.mul(e, s.add(e, s.constant(2.0)));
+    return s.mul(x, s.div(n, s.add(n, s.constant(2.0))));
+  }
+  case ActivationKind::identity:
+    return x;
   }
   llvm_unreachable("every kind is handled");
 }

@@ -281,8 +281,10 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
     Value capacity = s.mul(s.dim(blocks, 1), s.index(type.getBlockSize()));
     Value result = buildAttention(
         s, {op.getQuery(), cast<RankedTensorType>(op.getResult().getType()),
-            type.getKvHeads(), scale, /*causal=*/true, s.dim(blocks, 0),
-            capacity, rows, length, read(cache.keys), read(cache.values)});
+            type.getKvHeads(), scale, op.getSoftcapAttr(), /*causal=*/true,
+            op.getWindowAttr(), op.getSinks(), op.getAlibi(),
+            /*mask=*/Value(), s.dim(blocks, 0), capacity, rows, length,
+            read(cache.keys), read(cache.values)});
     rewriter.replaceOp(op, result, adaptor.getResultMapping());
     return success();
   }

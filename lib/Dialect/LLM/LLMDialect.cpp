@@ -66,29 +66,3 @@ PagedKVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                        << blockSize;
   return success();
 }
-
-LogicalResult
-RopeScalingAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                        RopeScalingKind kind, FloatAttr factor,
-                        FloatAttr lowFreqFactor, FloatAttr highFreqFactor,
-                        int64_t originalMaxPosition) {
-  auto isPositive = [](FloatAttr number) {
-    return number.getValue().isFinite() && number.getValueAsDouble() > 0.0;
-  };
-  if (!isPositive(factor) || factor.getValueAsDouble() < 1.0)
-    return emitError() << "factor must be at least 1 and finite, but is "
-                       << factor.getValueAsDouble();
-  bool hasBands = lowFreqFactor || highFreqFactor || originalMaxPosition;
-  if (kind != RopeScalingKind::llama3) {
-    if (hasBands)
-      return emitError() << "only llama3 scaling takes frequency bands";
-    return success();
-  }
-  if (!lowFreqFactor || !isPositive(lowFreqFactor) || !highFreqFactor ||
-      !isPositive(highFreqFactor) || originalMaxPosition <= 0)
-    return emitError() << "llama3 scaling needs a positive low_freq_factor, "
-                          "high_freq_factor and original_max_position";
-  if (highFreqFactor.getValueAsDouble() <= lowFreqFactor.getValueAsDouble())
-    return emitError() << "high_freq_factor must be above low_freq_factor";
-  return success();
-}

@@ -68,3 +68,18 @@ func.func @other_layers(%kv: !kv, %k: tensor<?x16x64xf16>, %slots: tensor<?xi32>
     : (!kv, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?xi32>, index) -> !kv
   return %1 : !kv
 }
+
+// -----
+
+// The identity is nothing, unless it rounds or multiplies.
+// CHECK-LABEL: func @identity
+// CHECK-SAME: (%[[X:.*]]: tensor<?x8xf32>)
+func.func @identity(%x: tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x8xbf16>, tensor<?x8xf32>) {
+  // CHECK: %[[ROUNDED:.*]] = llm.activation identity %[[X]] :
+  // CHECK: %[[SQUARE:.*]] = llm.activation identity %[[X]], %[[X]] :
+  // CHECK: return %[[X]], %[[ROUNDED]], %[[SQUARE]]
+  %0 = llm.activation identity %x : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  %1 = llm.activation identity %x : (tensor<?x8xf32>) -> tensor<?x8xbf16>
+  %2 = llm.activation identity %x, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0, %1, %2 : tensor<?x8xf32>, tensor<?x8xbf16>, tensor<?x8xf32>
+}

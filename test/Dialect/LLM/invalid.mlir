@@ -84,33 +84,183 @@ func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 0x7
 
 // -----
 
-// Frequency bands are llama3's.
-// expected-error @+1 {{only llama3 scaling takes frequency bands}}
+// Each member belongs to a kind: bands of frequencies to llama3.
+// expected-error @+1 {{linear scaling takes no low_freq_factor}}
 func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0, low_freq_factor = 1.0>}
 
 // -----
 
-// llama3 needs its bands, all of them.
-// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
-func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0>}
+// The upper band, too.
+// expected-error @+1 {{dynamic scaling takes no high_freq_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<dynamic, factor = 4.0, original_max_position = 512, high_freq_factor = 1.0>}
 
 // -----
 
-// llama3 needs the original context.
-// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
+// Linear scaling knows no context.
+// expected-error @+1 {{linear scaling takes no original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0, original_max_position = 512>}
+
+// -----
+
+// Numbers of waves are yarn's: beta_fast.
+// expected-error @+1 {{llama3 scaling takes no beta_fast}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 4.0, original_max_position = 8192, beta_fast = 32.0>}
+
+// -----
+
+// Numbers of waves are yarn's: beta_slow.
+// expected-error @+1 {{linear scaling takes no beta_slow}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0, beta_slow = 1.0>}
+
+// -----
+
+// Only yarn rounds indices.
+// expected-error @+1 {{longrope scaling takes no truncate}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, short_factor = [1.0], long_factor = [2.0], truncate = false>}
+
+// -----
+
+// Magnitudes are yarn's.
+// expected-error @+1 {{longrope scaling takes no mscale}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, short_factor = [1.0], long_factor = [2.0], mscale = 1.0>}
+
+// -----
+
+// Both of them.
+// expected-error @+1 {{linear scaling takes no mscale_all_dim}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0, mscale_all_dim = 1.0>}
+
+// -----
+
+// Linear scaling leaves cosines and sines alone.
+// expected-error @+1 {{linear scaling takes no attention_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<linear, factor = 4.0, attention_factor = 1.0>}
+
+// -----
+
+// Factors by frequency are longrope's: short.
+// expected-error @+1 {{yarn scaling takes no short_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, short_factor = [1.0]>}
+
+// -----
+
+// Factors by frequency are longrope's: long.
+// expected-error @+1 {{yarn scaling takes no long_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, long_factor = [1.0]>}
+
+// -----
+
+// llama3 needs its bands: low.
+// expected-error @+1 {{llama3 scaling needs low_freq_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, high_freq_factor = 4.0, original_max_position = 8192>}
+
+// -----
+
+// llama3 needs its bands: high.
+// expected-error @+1 {{llama3 scaling needs high_freq_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, original_max_position = 8192>}
+
+// -----
+
+// The original context has to be known: llama3.
+// expected-error @+1 {{llama3 scaling needs original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 4.0>}
+
+// -----
+
+// The original context has to be known: dynamic.
+// expected-error @+1 {{dynamic scaling needs original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<dynamic, factor = 8.0>}
+
+// -----
+
+// The original context has to be known: yarn.
+// expected-error @+1 {{yarn scaling needs original_max_position}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 8.0>}
+
+// -----
+
+// longrope needs both lists: long.
+// expected-error @+1 {{longrope scaling needs long_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, short_factor = [1.0]>}
+
+// -----
+
+// longrope needs both lists: short.
+// expected-error @+1 {{longrope scaling needs short_factor}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, long_factor = [1.0]>}
+
+// -----
+
+// A context has positions.
+// expected-error @+1 {{original_max_position must be at least 2, but is -1}}
 func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 4.0, original_max_position = -1>}
 
 // -----
 
+// The logarithm of 1 divides nothing.
+// expected-error @+1 {{original_max_position must be at least 2, but is 1}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 1, short_factor = [1.0], long_factor = [2.0]>}
+
+// -----
+
 // Bands are numbers of waves: low.
-// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
+// expected-error @+1 {{low_freq_factor must be positive and finite, but is 0.000000e+00}}
 func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 0.0, high_freq_factor = 4.0, original_max_position = 8192>}
 
 // -----
 
 // Bands are numbers of waves: high.
-// expected-error @+1 {{llama3 scaling needs a positive low_freq_factor, high_freq_factor and original_max_position}}
+// expected-error @+1 {{high_freq_factor must be positive and finite, but is INF}}
 func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0, high_freq_factor = 0x7FF0000000000000 : f64, original_max_position = 8192>}
+
+// -----
+
+// Numbers of waves are positive: beta_fast.
+// expected-error @+1 {{beta_fast must be positive and finite, but is 0.000000e+00}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, beta_fast = 0.0>}
+
+// -----
+
+// Numbers of waves are positive: beta_slow.
+// expected-error @+1 {{beta_slow must be positive and finite, but is -1.000000e+00}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, beta_slow = -1.0>}
+
+// -----
+
+// Magnitudes are positive.
+// expected-error @+1 {{mscale must be positive and finite, but is 0.000000e+00}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, mscale = 0.0, mscale_all_dim = 1.0>}
+
+// -----
+
+// Magnitudes are numbers.
+// expected-error @+1 {{mscale_all_dim must be positive and finite, but is nan}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, mscale = 1.0, mscale_all_dim = 0x7FF8000000000000 : f64>}
+
+// -----
+
+// Cosines and sines are multiplied by something.
+// expected-error @+1 {{attention_factor must be positive and finite, but is 0.000000e+00}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, attention_factor = 0.0>}
+
+// -----
+
+// Frequencies are divided by positive numbers.
+// expected-error @+1 {{short_factor must hold positive and finite numbers}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, short_factor = [1.0, 0.0], long_factor = [2.0]>}
+
+// -----
+
+// Long contexts, too.
+// expected-error @+1 {{long_factor must hold positive and finite numbers}}
+func.func private @case() attributes {s = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 4096, short_factor = [1.0], long_factor = [-2.0]>}
+
+// -----
+
+// Two magnitudes make a quotient.
+// expected-error @+1 {{mscale and mscale_all_dim need each other}}
+func.func private @case() attributes {s = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 4096, mscale = 1.0>}
 
 // -----
 
@@ -121,7 +271,7 @@ func.func private @case() attributes {s = #llm.rope_scaling<llama3, factor = 8.0
 // -----
 
 // A kind that there is not.
-// expected-error @+2 {{expected ::llmir::llm::RopeScalingKind to be one of: linear, llama3}}
+// expected-error @+2 {{expected ::llmir::llm::RopeScalingKind to be one of: linear, llama3, dynamic, yarn, longrope}}
 // expected-error @+1 {{failed to parse LLM_RopeScalingAttr parameter 'kind' which is to be a `::llmir::llm::RopeScalingKind`}}
 func.func private @case() attributes {s = #llm.rope_scaling<sideways, factor = 2.0>}
 
@@ -310,6 +460,42 @@ func.func @case() {
 func.func @case() {
   // expected-error @+1 {{'llm.rope_table' op theta must be positive and finite}}
   %0 = llm.rope_table {theta = 0x7FF8000000000000 : f64} : tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// The exponent R / (R - 2) is finite.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op dynamic scaling needs at least two frequencies}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64, scaling = #llm.rope_scaling<dynamic, factor = 2.0, original_max_position = 512>} : tensor<512x2x1xf32>
+  return
+}
+
+// -----
+
+// Frequencies fall from one index to the next.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op yarn scaling needs a theta above 1}}
+  %0 = llm.rope_table {theta = 1.0 : f64, scaling = #llm.rope_scaling<yarn, factor = 2.0, original_max_position = 512>} : tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// Every frequency has a factor: short contexts.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op short_factor holds 2 numbers, but the table has 3 frequencies}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64, scaling = #llm.rope_scaling<longrope, factor = 2.0, original_max_position = 512, short_factor = [1.0, 1.0], long_factor = [1.0, 1.0, 1.0]>} : tensor<512x2x3xf32>
+  return
+}
+
+// -----
+
+// Every frequency has a factor: long contexts.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op long_factor holds 4 numbers, but the table has 3 frequencies}}
+  %0 = llm.rope_table {theta = 1.0e+04 : f64, scaling = #llm.rope_scaling<longrope, factor = 2.0, original_max_position = 512, short_factor = [1.0, 1.0, 1.0], long_factor = [1.0, 1.0, 1.0, 1.0]>} : tensor<512x2x3xf32>
   return
 }
 
@@ -648,8 +834,26 @@ func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x16xf32>, %p: tensor<1x?
 
 // Pairs.
 func.func @case(%x: tensor<?x6x31xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.rope' op head_dim must be static and even, but the input is 'tensor<?x6x31xf32>'}}
+  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x16xf32>', but must have the shape [positions, 2, N] with N from 1 to 15, half of head_dim}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x31xf32>, tensor<512x2x16xf32>, tensor<?xi32>) -> tensor<?x6x31xf32>
+  return
+}
+
+// -----
+
+// What is rotated is known.
+func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x?xf32>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x?xf32>', but must have the shape [positions, 2, N] with N from 1 to 16, half of head_dim}}
+  %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x2x?xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
+  return
+}
+
+// -----
+
+// Something is rotated.
+func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x0xf32>, %p: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x0xf32>', but must have the shape [positions, 2, N] with N from 1 to 16, half of head_dim}}
+  %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x2x0xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
   return
 }
 
@@ -657,7 +861,7 @@ func.func @case(%x: tensor<?x6x31xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi
 
 // A size that is known.
 func.func @case(%x: tensor<?x6x?xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.rope' op head_dim must be static and even, but the input is 'tensor<?x6x?xf32>'}}
+  // expected-error @+1 {{'llm.rope' op head_dim must be static and at least 2, but the input is 'tensor<?x6x?xf32>'}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x?xf32>, tensor<512x2x16xf32>, tensor<?xi32>) -> tensor<?x6x?xf32>
   return
 }
@@ -666,7 +870,7 @@ func.func @case(%x: tensor<?x6x?xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi3
 
 // At least one pair.
 func.func @case(%x: tensor<?x6x0xf32>, %t: tensor<512x2x0xf32>, %p: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.rope' op head_dim must be static and even, but the input is 'tensor<?x6x0xf32>'}}
+  // expected-error @+1 {{'llm.rope' op head_dim must be static and at least 2, but the input is 'tensor<?x6x0xf32>'}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x0xf32>, tensor<512x2x0xf32>, tensor<?xi32>) -> tensor<?x6x0xf32>
   return
 }
@@ -675,7 +879,7 @@ func.func @case(%x: tensor<?x6x0xf32>, %t: tensor<512x2x0xf32>, %p: tensor<?xi32
 
 // A table for this head_dim.
 func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x32xf32>, %p: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x32xf32>', but must have the shape [positions, 2, 16], half of head_dim}}
+  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x2x32xf32>', but must have the shape [positions, 2, N] with N from 1 to 16, half of head_dim}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x2x32xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
   return
 }
@@ -684,7 +888,7 @@ func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x32xf32>, %p: tensor<?xi
 
 // A table of two rows.
 func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x1x16xf32>, %p: tensor<?xi32>) {
-  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x1x16xf32>', but must have the shape [positions, 2, 16], half of head_dim}}
+  // expected-error @+1 {{'llm.rope' op table is 'tensor<512x1x16xf32>', but must have the shape [positions, 2, N] with N from 1 to 16, half of head_dim}}
   %0 = llm.rope %x, %t, %p : (tensor<?x6x32xf32>, tensor<512x1x16xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
   return
 }
@@ -751,7 +955,7 @@ func.func @case(%x: tensor<?x512xf32>) {
 
 // A kind that there is not.
 func.func @case(%x: tensor<4xf32>) {
-  // expected-error @+2 {{custom op 'llm.activation' expected ::llmir::llm::ActivationKind to be one of: silu, gelu, gelu_tanh, relu}}
+  // expected-error @+2 {{custom op 'llm.activation' expected ::llmir::llm::ActivationKind to be one of: silu, gelu, gelu_tanh, relu, quick_gelu, relu2, relu6, leaky_relu, sigmoid, tanh, mish, identity}}
   // expected-error @+1 {{custom op 'llm.activation' failed to parse LLM_ActivationKindAttr parameter 'value' which is to be a `::llmir::llm::ActivationKind`}}
   %0 = llm.activation swish %x : (tensor<4xf32>) -> tensor<4xf32>
   return
@@ -875,6 +1079,132 @@ func.func @case(%q: tensor<2x5x8x0xf32>, %k: tensor<2x9x2x0xf32>, %v: tensor<2x9
 func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x2x64xf32>) {
   // expected-error @+1 {{'llm.attention' op scale must be finite}}
   %0 = llm.attention %q, %k, %v {scale = 0x7F800000 : f32} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// What scores are held to is positive.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op softcap must be positive and finite}}
+  %0 = llm.attention %q, %k, %k {softcap = 0.0 : f32} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// And a number.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op softcap must be positive and finite}}
+  %0 = llm.attention %q, %k, %k {softcap = 0x7F800000 : f32} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A window holds the query's own key at least.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op window must be positive, but is 0}}
+  %0 = llm.attention %q, %k, %k {causal, window = 0 : i64} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A window ends at the query.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>) {
+  // expected-error @+1 {{'llm.attention' op a window needs causal attention}}
+  %0 = llm.attention %q, %k, %k {window = 4 : i64} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// Sinks are one a head.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %s: tensor<8x1xf32>) {
+  // expected-error @+1 {{'llm.attention' op sinks must be a tensor of rank 1, but is 'tensor<8x1xf32>'}}
+  %0 = llm.attention %q, %k, %k sinks %s : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<8x1xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A query head, that is.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{'llm.attention' op the number of sinks is 2, but must be 8, the number of query heads}}
+  %0 = llm.attention %q, %k, %k sinks %s : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// So are slopes.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %s: tensor<f32>) {
+  // expected-error @+1 {{'llm.attention' op alibi must be a tensor of rank 1, but is 'tensor<f32>'}}
+  %0 = llm.attention %q, %k, %k alibi %s : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<f32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// Slopes are those of query heads.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{'llm.attention' op the number of alibi is 2, but must be 8, the number of query heads}}
+  %0 = llm.attention %q, %k, %k alibi %s : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A mask says all it is about.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<5x9xi1>) {
+  // expected-error @+1 {{'llm.attention' op mask must be a tensor of rank 4, but is 'tensor<5x9xi1>'}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<5x9xi1>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A mask serves one sequence or all.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<3x8x5x9xi1>) {
+  // expected-error @+1 {{'llm.attention' op mask is 'tensor<3x8x5x9xi1>', but must have the shape 'tensor<2x8x5x9xi1>', with 1 for what serves all sequences or heads}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<3x8x5x9xi1>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A mask is about query heads.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<2x2x5x9xf32>) {
+  // expected-error @+1 {{'llm.attention' op mask is 'tensor<2x2x5x9xf32>', but must have the shape 'tensor<2x8x5x9xf32>', with 1 for what serves all sequences or heads}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2x2x5x9xf32>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// A mask has a row for each query.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<2x8x1x9xi1>) {
+  // expected-error @+1 {{'llm.attention' op mask is 'tensor<2x8x1x9xi1>', but must have the shape 'tensor<2x8x5x9xi1>', with 1 for what serves all sequences or heads}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2x8x1x9xi1>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// And a column for each key.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<2x8x5x10xi1>) {
+  // expected-error @+1 {{'llm.attention' op mask is 'tensor<2x8x5x10xi1>', but must have the shape 'tensor<2x8x5x9xi1>', with 1 for what serves all sequences or heads}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2x8x5x10xi1>) -> tensor<2x5x8x64xf32>
+  return
+}
+
+// -----
+
+// Masks are truths or numbers to add.
+func.func @case(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %m: tensor<2x8x5x9xi8>) {
+  // expected-error @+1 {{'llm.attention' op operand #3 must be ranked tensor of 1-bit signless integer or f16, bf16, f32 or f64 values, but got 'tensor<2x8x5x9xi8>'}}
+  %0 = llm.attention %q, %k, %k mask %m : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<2x8x5x9xi8>) -> tensor<2x5x8x64xf32>
   return
 }
 
@@ -1340,6 +1670,42 @@ func.func @case(%q: tensor<?x32x32xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 6
 func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
   // expected-error @+1 {{'llm.paged_attention' op scale must be finite}}
   %0 = llm.paged_attention %q, %kv, %b, %s rows %r {scale = 0x7FC00000 : f32} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x64xf32>
+  return
+}
+
+// -----
+
+// What scores are held to is positive.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.paged_attention' op softcap must be positive and finite}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r {softcap = -1.0 : f32} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x64xf32>
+  return
+}
+
+// -----
+
+// A window holds the query's own key at least.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.paged_attention' op window must be positive, but is -1}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r {window = -1 : i64} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x64xf32>
+  return
+}
+
+// -----
+
+// Sinks are those of query heads.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>, %x: tensor<16xf32>) {
+  // expected-error @+1 {{'llm.paged_attention' op the number of sinks is 16, but must be 32, the number of query heads}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r sinks %x : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<16xf32>) -> tensor<?x32x64xf32>
+  return
+}
+
+// -----
+
+// Slopes are a vector.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>, %x: tensor<32x1xf32>) {
+  // expected-error @+1 {{'llm.paged_attention' op alibi must be a tensor of rank 1, but is 'tensor<32x1xf32>'}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r alibi %x : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<32x1xf32>) -> tensor<?x32x64xf32>
   return
 }
 

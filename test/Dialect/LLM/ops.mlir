@@ -68,6 +68,13 @@ func.func @rope_table_scaled() {
     scaling = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0,
                                 high_freq_factor = 4.0, original_max_position = 8192>
   } : tensor<512x2x16xf32>
+  // As many factors as there are frequencies.
+  // CHECK: llm.rope_table {scaling = #llm.rope_scaling<longrope, factor = 4.000000e+00 : f64, original_max_position = 256, short_factor = [1.000000e+00, 1.250000e+00], long_factor = [1.500000e+00, 2.400000e+01]>, theta = 1.000000e+04 : f64} : tensor<512x2x2xf32>
+  %2 = llm.rope_table {
+    theta = 1.0e+04 : f64,
+    scaling = #llm.rope_scaling<longrope, factor = 4.0, original_max_position = 256,
+                                short_factor = [1.0, 1.25], long_factor = [1.5, 24.0]>
+  } : tensor<512x2x2xf32>
   return
 }
 
@@ -148,6 +155,15 @@ func.func @example_rope(%x: tensor<?x6x32xf32>, %table: tensor<512x2x16xf32>,
   return %y : tensor<?x6x32xf32>
 }
 
+// Only the first dimensions of a head, which may have an odd number of them.
+// CHECK-LABEL: func @rope_partial
+func.func @rope_partial(%x: tensor<?x6x31xf32>, %table: tensor<512x2x4xf32>, %positions: tensor<?xi32>) {
+  // CHECK: llm.rope %{{.*}} : (tensor<?x6x31xf32>, tensor<512x2x4xf32>, tensor<?xi32>) -> tensor<?x6x31xbf16>
+  %0 = llm.rope %x, %table, %positions
+    : (tensor<?x6x31xf32>, tensor<512x2x4xf32>, tensor<?xi32>) -> tensor<?x6x31xbf16>
+  return
+}
+
 // CHECK-LABEL: func @example_activation
 func.func @example_activation(%gate: tensor<?x512xf32>, %up: tensor<?x512xf32>)
     -> tensor<?x512xbf16> {
@@ -168,6 +184,22 @@ func.func @activation_kinds(%x: tensor<2x3x4xf32>) {
   %2 = llm.activation gelu_tanh %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
   // CHECK: llm.activation relu %
   %3 = llm.activation relu %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation quick_gelu %
+  %4 = llm.activation quick_gelu %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation relu2 %
+  %5 = llm.activation relu2 %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation relu6 %
+  %6 = llm.activation relu6 %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation leaky_relu %
+  %7 = llm.activation leaky_relu %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation sigmoid %
+  %8 = llm.activation sigmoid %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation tanh %
+  %9 = llm.activation tanh %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation mish %
+  %10 = llm.activation mish %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  // CHECK: llm.activation identity %
+  %11 = llm.activation identity %x : (tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
   return
 }
 
@@ -179,6 +211,37 @@ func.func @example_attention(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>,
     : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>)
     -> tensor<2x5x8x64xf32>
   return %o : tensor<2x5x8x64xf32>
+}
+
+// CHECK-LABEL: func @example_attention_variant
+// CHECK-SAME: %[[S:[^ ]*]]: tensor<8xf32>, %[[M:[^ ]*]]: tensor<2x1x5x9xi1>)
+func.func @example_attention_variant(
+    %q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %v: tensor<2x9x2x64xf32>,
+    %s: tensor<8xf32>, %m: tensor<2x1x5x9xi1>) -> tensor<2x5x8x64xf32> {
+  // CHECK: llm.attention %{{.*}}, %{{.*}}, %{{.*}} sinks %[[S]] mask %[[M]] {causal, softcap = 3.000000e+01 : f32, window = 4 : i64} : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<8xf32>, tensor<2x1x5x9xi1>) -> tensor<2x5x8x64xf32>
+  %p = llm.attention %q, %k, %v sinks %s mask %m
+         {causal, softcap = 30.0 : f32, window = 4 : i64}
+    : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>,
+       tensor<8xf32>, tensor<2x1x5x9xi1>) -> tensor<2x5x8x64xf32>
+  return %p : tensor<2x5x8x64xf32>
+}
+
+// Each optional operand alone, and all of them; a window larger than the context.
+// CHECK-LABEL: func @attention_optional
+// CHECK-SAME: %[[S:[^ ]*]]: tensor<8xf32>, %[[A:[^ ]*]]: tensor<?xbf16>, %[[M:[^ ]*]]: tensor<1x8x?x?xf16>)
+func.func @attention_optional(%q: tensor<?x?x8x64xf32>, %k: tensor<?x?x2x64xf32>,
+                              %s: tensor<8xf32>, %a: tensor<?xbf16>, %m: tensor<1x8x?x?xf16>) {
+  // CHECK: llm.attention %{{.*}}, %{{.*}}, %{{.*}} alibi %[[A]] :
+  %0 = llm.attention %q, %k, %k alibi %a
+    : (tensor<?x?x8x64xf32>, tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>, tensor<?xbf16>) -> tensor<?x?x8x64xf32>
+  // CHECK: llm.attention %{{.*}}, %{{.*}}, %{{.*}} mask %[[M]] :
+  %1 = llm.attention %q, %k, %k mask %m
+    : (tensor<?x?x8x64xf32>, tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>, tensor<1x8x?x?xf16>) -> tensor<?x?x8x64xf32>
+  // CHECK: llm.attention %{{.*}}, %{{.*}}, %{{.*}} sinks %[[S]] alibi %[[A]] mask %[[M]] {causal, window = 9223372036854775807 : i64} :
+  %2 = llm.attention %q, %k, %k sinks %s alibi %a mask %m {causal, window = 9223372036854775807 : i64}
+    : (tensor<?x?x8x64xf32>, tensor<?x?x2x64xf32>, tensor<?x?x2x64xf32>, tensor<8xf32>, tensor<?xbf16>,
+       tensor<1x8x?x?xf16>) -> tensor<?x?x8x64xf32>
+  return
 }
 
 // Neither causal nor scaled by hand, and of dynamic sizes.
@@ -258,6 +321,36 @@ func.func @example_paged_attention(
     : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
        tensor<?xi32>, index) -> tensor<?x32x64xbf16>
   return %o : tensor<?x32x64xbf16>
+}
+
+// CHECK-LABEL: func @example_paged_attention_variant
+// CHECK-SAME: %[[S:[^ ]*]]: tensor<32xbf16>)
+func.func @example_paged_attention_variant(
+    %q: tensor<?x32x64xf32>, %kv: !kv_cache_t, %block_table: tensor<?x?xi32>,
+    %context_lens: tensor<?xi32>, %row_starts: tensor<?xi32>, %layer: index, %s: tensor<32xbf16>)
+    -> tensor<?x32x64xbf16> {
+  // CHECK: llm.paged_attention %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} rows %{{.*}} layer %{{.*}} sinks %[[S]] {softcap = 5.000000e+01 : f32, window = 128 : i64} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
+  %p = llm.paged_attention %q, %kv, %block_table, %context_lens
+         rows %row_starts layer %layer sinks %s
+         {softcap = 50.0 : f32, window = 128 : i64}
+    : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
+       tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
+  return %p : tensor<?x32x64xbf16>
+}
+
+// Sinks and slopes, without rows or a layer.
+// CHECK-LABEL: func @paged_attention_biased
+// CHECK-SAME: %[[S:[^ ]*]]: tensor<16xf32>, %[[A:[^ ]*]]: tensor<16xf32>)
+func.func @paged_attention_biased(
+    %q: tensor<2x3x16x64xf32>, %kv: !kv_cache_t, %block_table: tensor<2x8xi32>,
+    %lens: tensor<2xi32>, %s: tensor<16xf32>, %a: tensor<16xf32>) {
+  // CHECK: llm.paged_attention %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} alibi %[[A]] :
+  %0 = llm.paged_attention %q, %kv, %block_table, %lens alibi %a
+    : (tensor<2x3x16x64xf32>, !kv_cache_t, tensor<2x8xi32>, tensor<2xi32>, tensor<16xf32>) -> tensor<2x3x16x64xf32>
+  // CHECK: llm.paged_attention %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} sinks %[[S]] alibi %[[A]] :
+  %1 = llm.paged_attention %q, %kv, %block_table, %lens sinks %s alibi %a
+    : (tensor<2x3x16x64xf32>, !kv_cache_t, tensor<2x8xi32>, tensor<2xi32>, tensor<16xf32>, tensor<16xf32>) -> tensor<2x3x16x64xf32>
+  return
 }
 
 // Without rows and with a layer; with rows and without one.

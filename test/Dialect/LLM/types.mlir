@@ -12,17 +12,30 @@ func.func private @cache_types(
   !llm.paged_kv_cache<bf16, 1, 1, 1, 1, 1>,
   (!llm.paged_kv_cache<f32, 2, 2, 32, 256, 131072>) -> ())
 
-// The examples of LLMAttributes.td, and the order of members that is free.
+// The examples of LLMAttributes.td; the order of members, which is free; and
+// every member that has a default.
 // CHECK-LABEL: func private @rope_scalings
 // CHECK-SAME: a = #llm.rope_scaling<linear, factor = 4.000000e+00 : f64>
-// CHECK-SAME: b = #llm.rope_scaling<llama3, factor = 8.000000e+00 : f64, low_freq_factor = 1.000000e+00 : f64, high_freq_factor = 4.000000e+00 : f64, original_max_position = 8192>
+// CHECK-SAME: b = #llm.rope_scaling<dynamic, factor = 2.000000e+00 : f64, original_max_position = 4096>
 // CHECK-SAME: c = #llm.rope_scaling<llama3, factor = 8.000000e+00 : f64, low_freq_factor = 1.000000e+00 : f64, high_freq_factor = 4.000000e+00 : f64, original_max_position = 8192>
+// CHECK-SAME: d = #llm.rope_scaling<yarn, factor = 4.000000e+00 : f64, original_max_position = 32768>
+// CHECK-SAME: e = #llm.rope_scaling<longrope, factor = 3.200000e+01 : f64, original_max_position = 4096, short_factor = [1.000000e+00, 1.250000e+00], long_factor = [1.500000e+00, 2.400000e+01]>
+// CHECK-SAME: f = #llm.rope_scaling<llama3, factor = 8.000000e+00 : f64, low_freq_factor = 1.000000e+00 : f64, high_freq_factor = 4.000000e+00 : f64, original_max_position = 8192>
+// CHECK-SAME: g = #llm.rope_scaling<yarn, factor = 4.000000e+00 : f64, original_max_position = 32768, beta_fast = 1.600000e+01 : f64, beta_slow = 2.000000e+00 : f64, truncate = false, mscale = 7.070000e-01 : f64, mscale_all_dim = 1.000000e+00 : f64, attention_factor = 1.250000e+00 : f64>
 func.func private @rope_scalings() attributes {
   a = #llm.rope_scaling<linear, factor = 4.0>,
-  b = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0,
+  b = #llm.rope_scaling<dynamic, factor = 2.0, original_max_position = 4096>,
+  c = #llm.rope_scaling<llama3, factor = 8.0, low_freq_factor = 1.0,
                         high_freq_factor = 4.0, original_max_position = 8192>,
-  c = #llm.rope_scaling<llama3, original_max_position = 8192, factor = 8.0,
-                        high_freq_factor = 4.0, low_freq_factor = 1.0>
+  d = #llm.rope_scaling<yarn, factor = 4.0, original_max_position = 32768>,
+  e = #llm.rope_scaling<longrope, factor = 32.0, original_max_position = 4096,
+                        short_factor = [1.0, 1.25],
+                        long_factor = [1.5, 24.0]>,
+  f = #llm.rope_scaling<llama3, original_max_position = 8192, factor = 8.0,
+                        high_freq_factor = 4.0, low_freq_factor = 1.0>,
+  g = #llm.rope_scaling<yarn, attention_factor = 1.25, mscale = 0.707, truncate = false,
+                        mscale_all_dim = 1.0, beta_slow = 2.0, beta_fast = 16.0,
+                        original_max_position = 32768, factor = 4.0>
 }
 
 // CHECK-LABEL: func private @activation_kinds

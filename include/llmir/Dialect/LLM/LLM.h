@@ -36,6 +36,18 @@ mlir::RankedTensorType getPackedType(mlir::RankedTensorType weight);
 /// Whether `op` multiplies by a weight that is packed into panels.
 bool hasPackedWeight(LinearOp op);
 
+/// The angles of an `llm.rope_table`.
+struct RopeFrequencies {
+  /// By how much each angle grows from one position to the next.
+  llvm::SmallVector<double> frequencies;
+  /// What cosines and sines are multiplied by.
+  double attentionFactor = 1.0;
+};
+
+/// Computes what a table of `type` is made of. `scaling` may be null.
+RopeFrequencies computeRopeFrequencies(mlir::RankedTensorType type,
+                                       double theta, RopeScalingAttr scaling);
+
 /// Computes the values of an `llm.rope_table` of `type`, row-major, in double
 /// precision. `scaling` may be null.
 llvm::SmallVector<float> computeRopeTable(mlir::RankedTensorType type,

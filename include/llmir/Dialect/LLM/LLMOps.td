@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Operations of the `llm` dialect. Letters in shapes: T tokens, B sequences, H
-// heads, D head dimension, K inputs, N outputs, V vocabulary.
+// Operations of the `llm` dialect. Letters in shapes: T tokens, S positions of a
+// context, B sequences, H heads, D head dimension, R rotated dimensions, K
+// inputs, N outputs, V vocabulary.
 
 #ifndef LLMIR_DIALECT_LLM_LLMOPS_TD
 #define LLMIR_DIALECT_LLM_LLMOPS_TD
@@ -32,6 +33,7 @@ class LLM_TensorOp<string mnemonic, list<Trait> traits = []>
 def LLM_Float : AnyTypeOf<[F16, BF16, F32, F64], "f16, bf16, f32 or f64">;
 def LLM_FloatTensor : RankedTensorOf<[LLM_Float]>;
 def LLM_IndexTensor : RankedTensorOf<[I32]>;
+def LLM_MaskTensor : RankedTensorOf<[I1, LLM_Float]>;
 
 //===----------------------------------------------------------------------===//
 // Parameters
@@ -72,9 +74,11 @@ def LLM_RopeTableOp : LLM_Op<"rope_table", [Pure]> {
   let summary = "cosines and sines of rotary position embeddings";
   let description = [{
     `table[p, 0, i] = cos(p * f[i])` and `table[p, 1, i] = sin(p * f[i])` with
-    `f[i] = theta^(-2 i / D)`, scaled as `scaling` says, for all positions p of
-    the context and 0 <= i < D / 2. Computed in f64 when compiling, since f32
-    loses the angle at large positions; rounded once.
+    `f[i] = theta^(-2 i / R)`, for all positions p of the context and 0 <= i <
+    R / 2, where R is the number of dimensions of a head that are rotated.
+    `scaling` says how frequencies are scaled, and by what cosines and sines are
+    multiplied. Computed in f64 when compiling, since f32 loses the angle at
+    large positions; rounded once.
 
     ```mlir
     %table = llm.rope_table {theta = 1.0e+04 : f64} : tensor<512x2x16xf32>
@@ -163,14 +167,16 @@ def LLM_RMSNormOp : LLM_TensorOp<"rms_norm"> {
 def LLM_RopeOp : LLM_TensorOp<"rope"> {
   let summary = "rotary position embedding";
   let description = [{
-    Rotates each pair (x[i], x[i + D/2]) of a head by the angle of its token's
+    Rotates each pair (x[i], x[i + R/2]) of a head by the angle of its token's
     position (arXiv:2104.09864, in the order of halves that Transformers uses):
 
-        result[t, h, i]       = x[t, h, i] * cos - x[t, h, i + D/2] * sin
-        result[t, h, i + D/2] = x[t, h, i + D/2] * cos + x[t, h, i] * sin
+        result[t, h, i]       = x[t, h, i] * cos - x[t, h, i + R/2] * sin
+        result[t, h, i + R/2] = x[t, h, i + R/2] * cos + x[t, h, i] * sin
+        result[t, h, j]       = x[t, h, j]                         for j >= R
 
     with cos = table[p, 0, i], sin = table[p, 1, i] and p = positions[t]. The
-    table comes from `llm.rope_table`. Input: [T, H, D]; positions: [T].
+    table comes from `llm.rope_table` and its shape says what R <= D is. Input:
+    [T, H, D]; table: [S, 2, R/2]; positions: [T].
 
     ```mlir
     %y = llm.rope %x, %table, %positions
@@ -193,12 +199,20 @@ def LLM_ActivationOp : LLM_TensorOp<"activation"> {
     `result = f(input)`, or `f(input) * multiplier` as gated units have it
     (arXiv:2002.05202). f is one of
 
-    | kind        | f(x)                                                       |
-    |-------------|------------------------------------------------------------|
-    | `silu`      | `x / (1 + exp(-x))`                                        |
-    | `gelu`      | `x / 2 * (1 + erf(x / sqrt(2)))`                           |
-    | `gelu_tanh` | `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`  |
-    | `relu`      | `max(x, 0)`                                                |
+    | kind         | f(x)                                                      |
+    |--------------|-----------------------------------------------------------|
+    | `silu`       | `x / (1 + exp(-x))`                                       |
+    | `gelu`       | `x / 2 * (1 + erf(x / sqrt(2)))`                          |
+    | `gelu_tanh`  | `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))` |
+    | `quick_gelu` | `x / (1 + exp(-1.702 * x))`                               |
+    | `relu`       | `max(x, 0)`                                               |
+    | `relu2`      | `max(x, 0)^2`                                             |
+    | `relu6`      | `min(max(x, 0), 6)`                                       |
+    | `leaky_relu` | `max(x, 0.01 * x)`                                        |
+    | `sigmoid`    | `1 / (1 + exp(-x))`                                       |
+    | `tanh`       | `tanh(x)`                                                 |
+    | `mish`       | `x * tanh(ln(1 + exp(x)))`                                |
+    | `identity`   | `x`                                                       |
 
     ```mlir
     %y = llm.activation silu %gate, %up
@@ -212,31 +226,56 @@ def LLM_ActivationOp : LLM_TensorOp<"activation"> {
     `` $kind $input (`,` $multiplier^)? attr-dict `:`
     functional-type(operands, results)
   }];
+  let hasFolder = 1;
 }
 
-def LLM_AttentionOp : LLM_TensorOp<"attention"> {
+def LLM_AttentionOp : LLM_TensorOp<"attention", [AttrSizedOperandSegments]> {
   let summary = "attention over given keys and values";
   let description = [{
-    `result = softmax(scale * query keys^T) values`, for each sequence and query
-    head. Query: [B, T, Hq, D], keys and values: [B, S, Hkv, D]. Hq must be a
-    multiple of Hkv; query head h reads KV head h / (Hq / Hkv), which makes
-    multi-head, grouped-query and multi-query attention one op. With `causal`,
-    query t sees the keys up to S - T + t; one that sees none yields NaN. `scale`
-    is 1 / sqrt(D) unless given.
+    `result = softmax(scores) values`, for each sequence and query head. Query:
+    [B, T, Hq, D], keys and values: [B, S, Hkv, D]. Hq must be a multiple of Hkv;
+    query head h reads KV head h / (Hq / Hkv), which makes multi-head,
+    grouped-query and multi-query attention one op. The queries are the last T
+    of the S positions: query t is at position p = S - T + t. Its score for the
+    key at position j is made in this order:
+
+    1. `x = scale * query . key`; `scale` is 1 / sqrt(D) unless given;
+    2. `softcap`: `x = softcap * tanh(x / softcap)`;
+    3. `alibi` ([Hq], slopes; arXiv:2108.12409): `x = x + alibi[h] * (j - p)`;
+    4. `mask` ([B, Hq, T, S]; a size of 1 for B or Hq serves all): `x = x +
+       mask[b, h, t, j]`; where a mask of i1 is false, j is not seen.
+
+    With `causal`, only keys with j <= p are seen; with a `window`, which needs
+    `causal`, only those with p - window < j as well. `sinks` ([Hq]) is one more
+    score for each head, which takes part in the softmax but has no value:
+
+        result = sum_j exp(x_j - m) value_j / (exp(sink - m) + sum_j exp(x_j - m))
+
+    with m the largest of the scores and the sink. A query that sees no key
+    yields 0 where there are sinks, and NaN where there are none.
 
     ```mlir
     %o = llm.attention %q, %k, %v {causal, scale = 0.125 : f32}
       : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>)
       -> tensor<2x5x8x64xf32>
+    %p = llm.attention %q, %k, %v sinks %s mask %m
+           {causal, softcap = 30.0 : f32, window = 4 : i64}
+      : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>,
+         tensor<8xf32>, tensor<2x1x5x9xi1>) -> tensor<2x5x8x64xf32>
     ```
   }];
   let arguments = (ins LLM_FloatTensor:$query, LLM_FloatTensor:$keys,
-                       LLM_FloatTensor:$values, OptionalAttr<F32Attr>:$scale,
-                       UnitAttr:$causal);
+                       LLM_FloatTensor:$values,
+                       Optional<LLM_FloatTensor>:$sinks,
+                       Optional<LLM_FloatTensor>:$alibi,
+                       Optional<LLM_MaskTensor>:$mask,
+                       OptionalAttr<F32Attr>:$scale, UnitAttr:$causal,
+                       OptionalAttr<I64Attr>:$window,
+                       OptionalAttr<F32Attr>:$softcap);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
-    $query `,` $keys `,` $values attr-dict `:`
-    functional-type(operands, results)
+    $query `,` $keys `,` $values (`sinks` $sinks^)? (`alibi` $alibi^)?
+    (`mask` $mask^)? attr-dict `:` functional-type(operands, results)
   }];
 }
 
@@ -327,13 +366,19 @@ def LLM_PagedAttentionOp
     Query [B, T, Hq, D]: T new tokens of every sequence. Query [T, Hq, D] with
     `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from
     rows[b] to rows[b + 1]. `num_heads` and `head_dim` repeat what the types
-    say; `scale` is 1 / sqrt(D) unless given.
+    say. `scale`, `softcap`, `window`, `sinks` and `alibi` mean what they mean
+    there.
 
     ```mlir
     %o = llm.paged_attention %q, %kv, %block_table, %context_lens
            rows %row_starts layer %layer {scale = 0.125 : f32}
       : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
          tensor<?xi32>, index) -> tensor<?x32x64xbf16>
+    %p = llm.paged_attention %q, %kv, %block_table, %context_lens
+           rows %row_starts layer %layer sinks %s
+           {softcap = 50.0 : f32, window = 128 : i64}
+      : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
+         tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
     ```
   }];
   let arguments = (ins LLM_FloatTensor:$query, LLM_PagedKVCacheType:$cache,
@@ -341,13 +386,18 @@ def LLM_PagedAttentionOp
                        LLM_IndexTensor:$seq_lens,
                        Optional<LLM_IndexTensor>:$rows,
                        Optional<Index>:$layer,
+                       Optional<LLM_FloatTensor>:$sinks,
+                       Optional<LLM_FloatTensor>:$alibi,
                        OptionalAttr<I32Attr>:$num_heads,
                        OptionalAttr<I32Attr>:$head_dim,
-                       OptionalAttr<F32Attr>:$scale);
+                       OptionalAttr<F32Attr>:$scale,
+                       OptionalAttr<I64Attr>:$window,
+                       OptionalAttr<F32Attr>:$softcap);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
     $query `,` $cache `,` $block_indices `,` $seq_lens (`rows` $rows^)?
-    (`layer` $layer^)? attr-dict `:` functional-type(operands, results)
+    (`layer` $layer^)? (`sinks` $sinks^)? (`alibi` $alibi^)? attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasCanonicalizer = 1;
   let hasVerifier = 1;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Checks of shapes and their messages.
+
+#include "Verification.h"
+
+#include "mlir/IR/TypeUtilities.h"
+
+using namespace mlir;
+
+RankedTensorType llmir::llm::rankedType(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
+
+LogicalResult llmir::llm::verifyRank(Operation *op, StringRef name, Type type,
+                                     int64_t rank) {
+  if (cast<RankedTensorType>(type).getRank() != rank)
+    return op->emitOpError() << name << " must be a tensor of rank " << rank
+                             << ", but is " << type;
+  return success();
+}
+
+bool llmir::llm::sameDim(int64_t lhs, int64_t rhs) {
+  return lhs == rhs || ShapedType::isDynamic(lhs) || ShapedType::isDynamic(rhs);
+}
+
+LogicalResult llmir::llm::verifyDim(Operation *op, StringRef name,
+                                    int64_t actual, int64_t expected,
+                                    StringRef reason) {
+  if (sameDim(actual, expected))
+    return success();
+  return op->emitOpError() << name << " is " << actual << ", but must be "
+                           << expected << ", " << reason;
+}
+
+LogicalResult llmir::llm::verifyResultShape(Operation *op, Type result,
+                                            ArrayRef<int64_t> expected) {
+  auto type = cast<RankedTensorType>(result);
+  bool same = type.getRank() == static_cast<int64_t>(expected.size());
+  for (int64_t i = 0; same && i < type.getRank(); ++i)
+    same = sameDim(type.getDimSize(i), expected[i]);
+  if (same)
+    return success();
+  return op->emitOpError() << "result is " << result
+                           << ", but must have the shape "
+                           << RankedTensorType::get(expected,
+                                                    type.getElementType());
+}
+
+LogicalResult llmir::llm::inferLike(Value like, ArrayRef<int64_t> shape,
+                                    SmallVectorImpl<Type> &inferred) {
+  inferred.push_back(
+      RankedTensorType::get(shape, getElementTypeOrSelf(like.getType())));
+  return success();
+}
+
+LogicalResult llmir::llm::inferSame(Value like,
+                                    SmallVectorImpl<Type> &inferred) {
+  inferred.push_back(like.getType());
+  return success();
+}
