@@ -33,12 +33,15 @@ BUFFERIZE = (
     "function-boundary-type-conversion=identity-layout-map},"
     "canonicalize,cse,canonicalize"
 )
+# What the CPU runs where there is no kernel.
+INSTRUCTIONS = {"absf", "copysign", "floor", "fma", "sqrt"}
+VECTORIZE = "func.func(llm-vectorize-rows,llm-lower-vector-math)"
 TO_LLVM = (
     "func.func(llvm-request-c-wrappers,convert-linalg-to-loops),"
     "expand-strided-metadata,lower-affine,func.func(llm-expand-bf16),"
     "convert-scf-to-cf,func.func(convert-math-to-llvm),convert-math-to-libm,"
-    "finalize-memref-to-llvm,convert-func-to-llvm,convert-cf-to-llvm,"
-    "convert-arith-to-llvm,convert-index-to-llvm,canonicalize,"
+    "convert-vector-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,"
+    "convert-cf-to-llvm,convert-arith-to-llvm,convert-index-to-llvm,canonicalize,"
     "reconcile-unrealized-casts"
 )
 
@@ -50,6 +53,7 @@ DTYPES: dict[str, tuple[type, float]] = {
     "bf16": (np.uint16, 2.0**-8),
     "i32": (np.int32, 0.0),
     "i8": (np.int8, 0.0),
+    "i1": (np.bool_, 0.0),
 }
 
 _MEMREF = re.compile(r"memref<((?:[0-9?]+x)*)(\w+)>")
@@ -95,16 +99,71 @@ def normal(
     return store(random.standard_normal(shape), dtype)
 
 
+def signature(operands: list[str], results: list[str]) -> str:
+    """Return an op's functional type."""
+    return f"({', '.join(operands)}) -> ({', '.join(results)})"
+
+
+def one_op(op: str, types: list[str], result: str, attributes: str = "") -> str:
+    """Return a program whose function `main` is one op on its arguments.
+
+    op: the op with `%0`, `%1`, ... for its operands.
+    """
+    arguments = ", ".join(f"%{i}: {type_}" for i, type_ in enumerate(types))
+    return (
+        f"func.func @main({arguments}) -> {result} {{\n"
+        f"  %r = {op} {attributes} : {signature(types, [result])}\n"
+        f"  return %r : {result}\n"
+        "}\n"
+    )
+
+
+def shaped(shape: str, dtype: str) -> str:
+    """Return a tensor type."""
+    return f"tensor<{shape}x{dtype}>"
+
+
 def attention(
-    query: Array, keys: Array, values: Array, scale: float, causal: bool
+    query: Array,
+    keys: Array,
+    values: Array,
+    scale: float,
+    causal: bool,
+    *,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Array | None = None,
+    alibi: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
-    """Return attention of [t, heads, d] over [s, kv_heads, d], exactly."""
-    group = query.shape[1] // keys.shape[1]
+    """Return attention of [t, heads, d] over [s, kv_heads, d], exactly.
+
+    sinks, alibi: [heads]. mask: [heads or 1, t, s], of truths or numbers to add.
+    """
+    heads = query.shape[1]
+    group = heads // keys.shape[1]
     keys, values = (np.repeat(x, group, axis=1) for x in (keys, values))
     scores = scale * np.einsum("thd,shd->hts", query, keys)
+    t, s = scores.shape[1:]
+    # How far behind its query each key is.
+    behind = np.arange(s - t, s)[:, None] - np.arange(s)[None, :]
+    if softcap is not None:
+        scores = softcap * np.tanh(scores / softcap)
+    if alibi is not None:
+        scores = scores - alibi[:, None, None] * behind
+    if mask is not None and mask.dtype == np.bool_:
+        scores = np.where(mask, scores, -np.inf)
+    elif mask is not None:
+        scores = scores + mask
     if causal:
-        t, s = scores.shape[1:]
-        scores[:, ~np.tri(t, s, s - t, dtype=bool)] = -np.inf
+        scores = np.where(behind >= 0, scores, -np.inf)
+    if window is not None:
+        scores = np.where(behind < window, scores, -np.inf)
+    # Sinks are a key of their own, whose value is 0.
+    if sinks is not None:
+        column = np.broadcast_to(sinks[:, None, None], (heads, t, 1))
+        scores = np.concatenate([scores, column], axis=-1)
+        values = np.concatenate([values, np.zeros_like(values[:1])])
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     return np.einsum("hts,shd->thd", weights, values)
@@ -182,11 +241,12 @@ class Program:
 
     text: the program.
     passes: passes to run before buffers are assigned.
+    vectors: whether to take the code that the CPU pipeline generates instead of loops.
 
     weights, weights_bytes: after `llm-assign-parameters`, what stands where.
     """
 
-    def __init__(self, text: str, passes: str = "") -> None:
+    def __init__(self, text: str, passes: str = "", *, vectors: bool = False) -> None:
         """Compile a program."""
         compiler = _native.compiler()
         module = compiler.Module.parse(text)
@@ -204,6 +264,12 @@ class Program:
                 str(module),
             )
         }
+        if vectors:
+            module.run(VECTORIZE)
+            code = str(module)
+            # All of it became vectors, and nothing is left to a library.
+            assert "linalg." not in code
+            assert set(re.findall(r"math\.(\w+)", code)) <= INSTRUCTIONS
         module.run(TO_LLVM)
         target = find_target("native")
         code = module.emit_object(target.cpu, target.feature_string)
