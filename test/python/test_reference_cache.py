@@ -77,6 +77,43 @@ func.func @attend_ragged(%query: tensor<?x{heads}x5x{dtype}>, %cache: !kv,
 """
 
 
+def variant(
+    name: str,
+    sizes: str,
+    rows: bool,
+    kv_heads: int,
+    heads: int,
+    words: list[str],
+    types: list[str],
+    attributes: list[str],
+) -> str:
+    """Return a function of one paged attention.
+
+    sizes: those of the query before its heads.
+    words, types: the optional operands after the layer, with their keywords.
+    """
+    query = f"tensor<{sizes}{heads}x{DIM}xf32>"
+    cache = f"!llm.paged_kv_cache<f32, {LAYERS}, {kv_heads}, {DIM}, {BLOCK}, {MAX_LEN}>"
+    operands = [("query", query), ("cache", cache)]
+    operands += [("blocks", "tensor<?x?xi32>"), ("lens", "tensor<?xi32>")]
+    operands += [("rows", "tensor<?xi32>")] if rows else []
+    operands += [("layer", "index")]
+    operands += [
+        (word.partition("%")[2], type_)
+        for word, type_ in zip(words, types, strict=True)
+    ]
+    arguments = ", ".join(f"%{operand}: {type_}" for operand, type_ in operands)
+    return (
+        f"func.func @{name}({arguments}) -> {query} {{\n"
+        "  %r = llm.paged_attention %query, %cache, %blocks, %lens "
+        f"{'rows %rows ' if rows else ''}layer %layer {' '.join(words)} "
+        f"{{{', '.join(attributes)}}} : "
+        f"({', '.join(type_ for _, type_ in operands)}) -> {query}\n"
+        f"  return %r : {query}\n"
+        "}\n"
+    )
+
+
 class Appended:
     """What a cache should hold, and the allocator that its ops describe."""
 
@@ -310,6 +347,77 @@ class TestPagedCache:
                 query[rows].astype(np.float64), keys, values, DIM**-0.5, causal=True
             )
             assert_close(actual[rows], exact, "f32")
+
+    @pytest.mark.parametrize("window", [None, 1, 6, 50])
+    @pytest.mark.parametrize("softcap", [None, 1.5])
+    @pytest.mark.parametrize("sinks", [None, "bf16"])
+    @pytest.mark.parametrize("alibi", [None, "f32"])
+    def test_parts_of_attention(
+        self,
+        window: int | None,
+        softcap: float | None,
+        sinks: str | None,
+        alibi: str | None,
+    ) -> None:
+        """Every combination, on a ragged batch and on one of equal lengths."""
+        heads, kv_heads = (6, 2) if sinks else (3, 1)
+        attributes = [f"window = {window} : i64"] if window else []
+        attributes += [f"softcap = {softcap} : f32"] if softcap else []
+        operands = [("sinks", sinks), ("alibi", alibi)]
+        types = [f"tensor<{heads}x{dtype}>" for _, dtype in operands if dtype]
+        words = [f"{name} %{name}" for name, dtype in operands if dtype]
+        program = Program(
+            "\n".join(
+                variant(name, sizes, rows, kv_heads, heads, words, types, attributes)
+                for name, sizes, rows in [
+                    ("ragged", "?x", True),
+                    ("dense", "?x?x", False),
+                ]
+            )
+        )
+        random = np.random.default_rng(heads)
+        options: dict[str, float | Array | None] = {
+            "window": window,
+            "softcap": softcap,
+        }
+        extra = []
+        for name, dtype in operands:
+            if dtype:
+                extra.append(normal(random, (heads,), dtype))
+                options[name] = load(extra[-1], dtype)
+
+        # Keys and values of three sequences, in blocks that are out of order.
+        cache = Cache.empty(
+            "f32", LAYERS, kv_heads, DIM, BLOCK, MAX_LEN, blocks=9, sequences=0
+        )
+        table = np.array([[7, 2, -1], [0, -1, -1], [5, 8, 1]], np.int32)
+        lens, layer = np.array([6, 3, 11], np.int32), 1
+        held = normal(random, (2, 3, 11, kv_heads, DIM))
+        for b, length in enumerate(lens):
+            for p in range(length):
+                place = (layer, table[b, p // BLOCK], p % BLOCK)
+                cache.keys[place], cache.values[place] = held[:, b, p]
+
+        def exactly(query: Array, b: int) -> Array:
+            keys, values = (x[b, : lens[b]].astype(np.float64) for x in held)
+            exact = query.astype(np.float64)
+            scale = DIM**-0.5
+            return attention(exact, keys, values, scale, causal=True, **options)
+
+        starts = np.cumsum([0, 2, 1, 7], dtype=np.int32)
+        query = normal(random, (starts[-1], heads, DIM))
+        actual = program.run(
+            *(query, *cache.tensors, table, lens, starts, layer, *extra), name="ragged"
+        )
+        for b in range(3):
+            rows = slice(starts[b], starts[b + 1])
+            assert_close(actual[rows], exactly(query[rows], b), "f32")
+        query = normal(random, (3, 3, heads, DIM))
+        actual = program.run(
+            *(query, *cache.tensors, table, lens, layer, *extra), name="dense"
+        )
+        expected = np.stack([exactly(query[b], b) for b in range(3)])
+        assert_close(actual, expected, "f32")
 
     def test_published_forms(self) -> None:
         program = Program(
