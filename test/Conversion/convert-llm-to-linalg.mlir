@@ -206,3 +206,137 @@ func.func @activation_scalar(%x: tensor<f32>) -> tensor<f32> {
   %0 = llm.activation relu %x : (tensor<f32>) -> tensor<f32>
   return %0 : tensor<f32>
 }
+
+// -----
+
+// What is not rotated is copied, and rounded.
+// CHECK-LABEL: func @rope_partial
+// CHECK-SAME: (%[[X:.*]]: tensor<?x6x32xf32>, %[[TABLE:.*]]: tensor<512x2x4xf32>,
+// CHECK: tensor.extract_slice %[[X]][0, 0, 0] [%{{.*}}, 6, 4]
+// CHECK: tensor.extract_slice %[[X]][0, 0, 4] [%{{.*}}, 6, 4]
+// CHECK: %[[REST:.*]] = tensor.extract_slice %[[X]][0, 0, 8] [%{{.*}}, 6, 24]
+// CHECK: linalg.generic {{.*}} ins(%[[REST]] : tensor<?x6x24xf32>)
+// CHECK-NEXT: ^bb0(%[[IN:.*]]: f32, %{{.*}}: bf16):
+// CHECK-NEXT: %[[ROUNDED:.*]] = arith.truncf %[[IN]] : f32 to bf16
+// CHECK-NEXT: linalg.yield %[[ROUNDED]]
+// CHECK: %[[RESULT:.*]] = tensor.insert_slice {{.*}}[0, 0, 8] [%{{.*}}, 6, 24]
+// CHECK: return %[[RESULT]]
+func.func @rope_partial(%x: tensor<?x6x32xf32>, %table: tensor<512x2x4xf32>, %p: tensor<?xi32>) -> tensor<?x6x32xbf16> {
+  %0 = llm.rope %x, %table, %p : (tensor<?x6x32xf32>, tensor<512x2x4xf32>, tensor<?xi32>) -> tensor<?x6x32xbf16>
+  return %0 : tensor<?x6x32xbf16>
+}
+
+// -----
+
+// A table is computed in f64 from its frequencies, and rounded once.
+// CHECK-LABEL: func @rope_table
+// CHECK-DAG: %[[F:.*]] = arith.constant dense<[1.000000e+00, 1.000000e-02]> : tensor<2xf64>
+// CHECK-DAG: %[[FACTOR:.*]] = arith.constant 1.250000e+00 : f64
+// CHECK: linalg.generic {{.*}} ins(%[[F]] : tensor<2xf64>)
+// CHECK: %[[P:.*]] = linalg.index 0
+// CHECK: %[[P64:.*]] = arith.index_cast %[[P]] : index to i64
+// CHECK: %[[AT:.*]] = arith.sitofp %[[P64]] : i64 to f64
+// CHECK: %[[ANGLE:.*]] = arith.mulf %[[AT]], %{{.*}} : f64
+// CHECK: %[[COS:.*]] = math.cos %[[ANGLE]] : f64
+// CHECK: %[[SCALED:.*]] = arith.mulf %[[COS]], %[[FACTOR]] : f64
+// CHECK: arith.truncf %[[SCALED]] : f64 to f32
+// CHECK: tensor.insert_slice {{.*}}[0, 0, 0] [100000, 1, 2]
+// CHECK: math.sin
+// CHECK: tensor.insert_slice {{.*}}[0, 1, 0] [100000, 1, 2]
+func.func @rope_table() -> tensor<100000x2x2xf32> {
+  %0 = llm.rope_table {
+    theta = 1.0e+04 : f64,
+    scaling = #llm.rope_scaling<yarn, factor = 1.0, original_max_position = 4096, attention_factor = 1.25>
+  } : tensor<100000x2x2xf32>
+  return %0 : tensor<100000x2x2xf32>
+}
+
+// -----
+
+// Nothing is multiplied where there is no factor.
+// CHECK-LABEL: func @rope_table_plain
+// CHECK: %[[COS:.*]] = math.cos
+// CHECK-NEXT: arith.truncf %[[COS]]
+// CHECK: %[[SIN:.*]] = math.sin
+// CHECK-NEXT: arith.truncf %[[SIN]]
+func.func @rope_table_plain() -> tensor<8x2x2xf32> {
+  %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<8x2x2xf32>
+  return %0 : tensor<8x2x2xf32>
+}
+
+// -----
+
+// The kinds that need no more than what is there: by what they end with.
+// CHECK-LABEL: func @more_kinds
+// CHECK-DAG: %[[ZERO:.*]] = arith.constant 0.000000e+00 : f32
+// CHECK-DAG: %[[SIX:.*]] = arith.constant 6.000000e+00 : f32
+// CHECK-DAG: %[[SLOPE:.*]] = arith.constant 0.00999999977 : f32
+// CHECK-DAG: %[[STEEP:.*]] = arith.constant -1.702000e+00 : f32
+// CHECK-DAG: %[[FAR:.*]] = arith.constant 2.000000e+01 : f32
+// CHECK: %[[POWER:.*]] = arith.mulf %{{.*}}, %[[STEEP]]
+// CHECK: math.exp %[[POWER]]
+// CHECK: %[[POSITIVE:.*]] = arith.maximumf %{{.*}}, %[[ZERO]]
+// CHECK: arith.mulf %[[POSITIVE]], %[[POSITIVE]]
+// CHECK: %[[CLIPPED:.*]] = arith.maximumf %{{.*}}, %[[ZERO]]
+// CHECK: arith.minimumf %[[CLIPPED]], %[[SIX]]
+// CHECK: %[[LEAK:.*]] = arith.mulf %{{.*}}, %[[SLOPE]]
+// CHECK: arith.maximumf %{{.*}}, %[[LEAK]]
+// CHECK: math.tanh
+// CHECK: %[[HELD:.*]] = arith.minimumf %{{.*}}, %[[FAR]]
+// CHECK: math.exp %[[HELD]]
+func.func @more_kinds(%x: tensor<4xf32>)
+    -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>) {
+  %0 = llm.activation quick_gelu %x : (tensor<4xf32>) -> tensor<4xf32>
+  %1 = llm.activation relu2 %x : (tensor<4xf32>) -> tensor<4xf32>
+  %2 = llm.activation relu6 %x : (tensor<4xf32>) -> tensor<4xf32>
+  %3 = llm.activation leaky_relu %x : (tensor<4xf32>) -> tensor<4xf32>
+  %4 = llm.activation tanh %x : (tensor<4xf32>) -> tensor<4xf32>
+  %5 = llm.activation mish %x : (tensor<4xf32>) -> tensor<4xf32>
+  return %0, %1, %2, %3, %4, %5 : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>
+}
+
+// -----
+
+// A score is scaled, capped, biased by its distance, and masked, in this order;
+// the window says where the positions begin and the sink is there before them.
+// CHECK-LABEL: func @attention
+// CHECK-SAME: %[[SINKS:[^ ]*]]: tensor<8xf32>, %[[ALIBI:[^ ]*]]: tensor<8xbf16>, %[[MASK:[^ ]*]]: tensor<1x8x5x9xi1>)
+// CHECK-DAG: %[[C0:.*]] = arith.constant 0 : index
+// CHECK-DAG: %[[C1:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
+// CHECK-DAG: %[[C4:.*]] = arith.constant 4 : index
+// CHECK-DAG: %[[C5:.*]] = arith.constant 5 : index
+// CHECK-DAG: %[[SCALE:.*]] = arith.constant 1.250000e-01 : f32
+// CHECK-DAG: %[[CAP:.*]] = arith.constant 3.000000e+01 : f32
+// CHECK-DAG: %[[LOWEST:.*]] = arith.constant 0xFF800000 : f32
+// CHECK: scf.for %[[B:.*]] = %[[C0]]
+// CHECK: scf.for %[[T:.*]] = %[[C0]]
+// CHECK: %[[P:.*]] = arith.addi %[[T]], %[[C4]] : index
+// CHECK: %[[END:.*]] = arith.addi %[[T]], %[[C5]] : index
+// CHECK: %[[FIRST:.*]] = arith.addi %[[T]], %[[C2]] : index
+// CHECK: %[[BEGIN:.*]] = arith.maxsi %[[FIRST]], %[[C0]] : index
+// CHECK: scf.for %[[H:.*]] = %[[C0]]
+// CHECK: %[[SINK:.*]] = tensor.extract %[[SINKS]][%[[H]]]
+// CHECK: scf.for %[[J:.*]] = %[[BEGIN]] to %[[END]] step %[[C1]] iter_args(%{{.*}}, %[[MAX:.*]] = %[[SINK]])
+// CHECK: %[[X:.*]] = arith.mulf %{{.*}}, %[[SCALE]]
+// CHECK: %[[RATIO:.*]] = arith.divf %[[X]], %[[CAP]]
+// CHECK: %[[TANH:.*]] = math.tanh %[[RATIO]]
+// CHECK: %[[CAPPED:.*]] = arith.mulf %[[TANH]], %[[CAP]]
+// CHECK: tensor.extract %[[ALIBI]][%[[H]]]
+// CHECK: %[[AHEAD:.*]] = arith.subi %[[J]], %[[P]] : index
+// CHECK: %[[STEPS:.*]] = arith.sitofp %{{.*}} : i64 to f32
+// CHECK: %[[BIAS:.*]] = arith.mulf %{{.*}}, %[[STEPS]]
+// CHECK: %[[BIASED:.*]] = arith.addf %[[CAPPED]], %[[BIAS]]
+// CHECK: %[[SEEN:.*]] = tensor.extract %[[MASK]][%[[C0]], %[[H]], %[[T]], %[[J]]]
+// CHECK: %[[SCORE:.*]] = arith.select %[[SEEN]], %[[BIASED]], %[[LOWEST]]
+// CHECK: arith.maximumf %[[MAX]], %[[SCORE]]
+// CHECK: %[[SINK_SHIFTED:.*]] = arith.subf %[[SINK]], %{{.*}}
+// CHECK: %[[SINK_WEIGHT:.*]] = math.exp %[[SINK_SHIFTED]]
+// CHECK: scf.for %{{.*}} = %[[BEGIN]] to %[[END]] step %[[C1]] iter_args(%{{.*}}, %{{.*}} = %[[SINK_WEIGHT]])
+func.func @attention(%q: tensor<2x5x8x64xf32>, %k: tensor<2x9x2x64xf32>, %s: tensor<8xf32>, %a: tensor<8xbf16>,
+                     %m: tensor<1x8x5x9xi1>) -> tensor<2x5x8x64xf32> {
+  %0 = llm.attention %q, %k, %k sinks %s alibi %a mask %m {causal, softcap = 30.0 : f32, window = 3 : i64}
+    : (tensor<2x5x8x64xf32>, tensor<2x9x2x64xf32>, tensor<2x9x2x64xf32>, tensor<8xf32>, tensor<8xbf16>,
+       tensor<1x8x5x9xi1>) -> tensor<2x5x8x64xf32>
+  return %0 : tensor<2x5x8x64xf32>
+}

@@ -214,3 +214,23 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
     return %0 : !kv
   }
 }
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Weights come from the model's directory, in every function.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = call @weight() : () -> tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+  func.func private @weight() -> tensor<64x64xf32> {
+    // expected-error @+1 {{no weights are known as "adapter"; those of the model's directory are "model"}}
+    %w = llm.parameter "adapter"::"w" : tensor<64x64xf32>
+    return %w : tensor<64x64xf32>
+  }
+}

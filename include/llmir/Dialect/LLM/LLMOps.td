@@ -42,7 +42,8 @@ def LLM_MaskTensor : RankedTensorOf<[I1, LLM_Float]>;
 def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
   let summary = "a named tensor of a weight file";
   let description = [{
-    Yields the tensor `key` of the weights known as `scope`. Weights are never
+    Yields the tensor `key` of the weights known as `scope`: those of the model
+    that is compiled are `model`, and the runtime has no others. Weights are never
     part of a program; lowered, a parameter is an offset into the mapped file.
 
     `from` gives the type the file has where it is another one than the result's:

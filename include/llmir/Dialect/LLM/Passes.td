@@ -24,7 +24,8 @@ def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
     block_table, context_lens, row_starts, logit_rows and a cache, and returns
     logits and the cache; that vocab_size and max_model_len of the module's
     attribute `llm.model` fit the logits, the embedding, the RoPE tables and the
-    cache; and that every layer of the cache that is named exists.
+    cache; that every layer of the cache that is named exists; and that every
+    parameter is of the scope `model`, the only weights that there are.
   }];
 }
 

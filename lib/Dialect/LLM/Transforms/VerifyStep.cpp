@@ -23,6 +23,9 @@ using namespace llmir::llm;
 static constexpr int64_t kArgumentRanks[] = {1, 1, 1, 2, 1, 1, 1};
 static constexpr size_t kCacheArgument = std::size(kArgumentRanks);
 
+/// The scope of the weights that a program is compiled with.
+static constexpr StringLiteral kModelScope = "model";
+
 namespace {
 struct VerifyStepPass : llmir::llm::impl::LLMVerifyStepBase<VerifyStepPass> {
   void runOnOperation() override {
@@ -32,7 +35,7 @@ struct VerifyStepPass : llmir::llm::impl::LLMVerifyStepBase<VerifyStepPass> {
       return signalPassFailure();
     }
     if (failed(verifySignature(step)) || failed(verifyFacts(step)) ||
-        failed(verifyLayers()))
+        failed(verifyLayers()) || failed(verifyScopes()))
       return signalPassFailure();
     markAllAnalysesPreserved();
   }
@@ -118,6 +121,19 @@ private:
         return WalkResult::advance();
       op->emitError() << "the " << table << " has " << rows << " rows, but "
                       << reason << " is " << needed;
+      return WalkResult::interrupt();
+    });
+    return failure(result.wasInterrupted());
+  }
+
+  /// Checks that every parameter is one of the model's.
+  LogicalResult verifyScopes() {
+    WalkResult result = getOperation().walk([](ParameterOp op) {
+      if (op.getScope() == kModelScope)
+        return WalkResult::advance();
+      op.emitError() << "no weights are known as " << op.getScopeAttr()
+                     << "; those of the model's directory are \"" << kModelScope
+                     << '"';
       return WalkResult::interrupt();
     });
     return failure(result.wasInterrupted());
