@@ -366,3 +366,38 @@ func.func @reduced_rows(%x: memref<8x8xf32>, %y: memref<8xf32>) {
   }
   return
 }
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+
+// A copy of parts of rows is a row op, and joins its neighbours.
+// CHECK-LABEL: func @copy
+// CHECK-SAME: (%[[X:.*]]: memref<?x64xf32>, %[[Y:.*]]: memref<?x64xf32>)
+// CHECK: %[[FROM:.*]] = memref.subview %[[X]][0, 48]
+// CHECK: %[[TO:.*]] = memref.subview %[[Y]][0, 48]
+// CHECK: scf.forall (%[[R:.*]]) in
+// CHECK: %[[A:.*]] = vector.load %[[FROM]][%[[R]], %c0] : {{.*}}, vector<16xf32>
+// CHECK: vector.store %[[A]], %[[TO]][%[[R]], %c0]
+// CHECK: math.absf
+// CHECK-NOT: scf.forall
+// CHECK-NOT: memref.copy
+// CHECK: return
+func.func @copy(%x: memref<?x64xf32>, %y: memref<?x64xf32>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %x, %c0 : memref<?x64xf32>
+  %from = memref.subview %x[0, 48] [%n, 16] [1, 1]
+    : memref<?x64xf32> to memref<?x16xf32, strided<[64, 1], offset: 48>>
+  %to = memref.subview %y[0, 48] [%n, 16] [1, 1]
+    : memref<?x64xf32> to memref<?x16xf32, strided<[64, 1], offset: 48>>
+  memref.copy %from, %to
+    : memref<?x16xf32, strided<[64, 1], offset: 48>> to memref<?x16xf32, strided<[64, 1], offset: 48>>
+  linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
+      ins(%from : memref<?x16xf32, strided<[64, 1], offset: 48>>)
+      outs(%to : memref<?x16xf32, strided<[64, 1], offset: 48>>) {
+  ^bb0(%a: f32, %o: f32):
+    %p = math.absf %a : f32
+    linalg.yield %p : f32
+  }
+  return
+}

@@ -269,6 +269,7 @@ class Program:
             code = str(module)
             # All of it became vectors, and nothing is left to a library.
             assert "linalg." not in code
+            assert "memref.copy" not in code
             assert set(re.findall(r"math\.(\w+)", code)) <= INSTRUCTIONS
         module.run(TO_LLVM)
         target = find_target("native")

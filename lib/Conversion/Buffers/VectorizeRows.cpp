@@ -12,6 +12,7 @@
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Utils/Utils.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -516,6 +517,7 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   void runOnOperation() override {
     if (getOperation().isExternal())
       return;
+    replaceCopies();
     for (Block &block : getOperation().getBody()) {
       RowGroup group;
       for (Operation &op : llvm::make_early_inc_range(block)) {
@@ -535,6 +537,23 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
         group.emit();
       }
       group.emit();
+    }
+  }
+
+private:
+  /// Copies are row ops like others. Left as they are, those between parts of
+  /// rows would call a library.
+  void replaceCopies() {
+    SmallVector<memref::CopyOp> copies;
+    getOperation().walk([&](memref::CopyOp copy) {
+      if (cast<ShapedType>(copy.getTarget().getType()).hasRank())
+        copies.push_back(copy);
+    });
+    for (memref::CopyOp copy : copies) {
+      OpBuilder builder(copy);
+      linalg::makeMemRefCopyOp(builder, copy.getLoc(), copy.getSource(),
+                               copy.getTarget());
+      copy.erase();
     }
   }
 };
