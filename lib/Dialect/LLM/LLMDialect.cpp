@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The dialect with its types and attributes, and their verifiers.
+// The dialect with its types and attributes, and the verifiers of its types.
 
 #include "llmir/Dialect/LLM/LLM.h"
 
