@@ -7,7 +7,6 @@ that is compared with the attention of Transformers' models that have these part
 
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -286,9 +285,8 @@ class TestTransformers:
         ours = attention(query, keys, values, 0.6, causal=True, alibi=slopes)
         assert np.abs(ours - theirs).max() < 1e-12
 
-    @pytest.mark.parametrize(
-        ("causal", "shared"), itertools.product([False, True], repeat=2)
-    )
+    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize("shared", [False, True])
     def test_masks(self, causal: bool, shared: bool) -> None:
         query, keys, values = self.operands(6, 2)
         random = np.random.default_rng(1)
