@@ -369,35 +369,24 @@ func.func @reduced_rows(%x: memref<8x8xf32>, %y: memref<8xf32>) {
 
 // -----
 
-#all = affine_map<(d0, d1) -> (d0, d1)>
-
-// A copy of parts of rows is a row op, and joins its neighbours.
-// CHECK-LABEL: func @copy
-// CHECK-SAME: (%[[X:.*]]: memref<?x64xf32>, %[[Y:.*]]: memref<?x64xf32>)
-// CHECK: %[[FROM:.*]] = memref.subview %[[X]][0, 48]
-// CHECK: %[[TO:.*]] = memref.subview %[[Y]][0, 48]
+// A copy between parts of rows is work on rows; one of whole buffers stays.
+// CHECK-LABEL: func @parts_of_rows
+// CHECK-SAME: (%[[X:.*]]: memref<?x4x16xf32>, %[[Y:.*]]: memref<?x4x16xf32>
+// CHECK-DAG: %[[S:.*]] = memref.subview %[[X]]
+// CHECK-DAG: %[[T:.*]] = memref.subview %[[Y]]
 // CHECK: scf.forall (%[[R:.*]]) in
-// CHECK: %[[A:.*]] = vector.load %[[FROM]][%[[R]], %c0] : {{.*}}, vector<16xf32>
-// CHECK: vector.store %[[A]], %[[TO]][%[[R]], %c0]
-// CHECK: math.absf
-// CHECK-NOT: scf.forall
+// CHECK-NEXT: scf.for %[[H:.*]] = %c0 to %c4
+// CHECK-NEXT: %[[V:.*]] = vector.load %[[S]][%[[R]], %[[H]], %c0] : {{.*}}, vector<4xf32>
+// CHECK-NEXT: vector.store %[[V]], %[[T]][%[[R]], %[[H]], %c0]
+// CHECK: memref.copy %[[X]], %[[Y]]
 // CHECK-NOT: memref.copy
-// CHECK: return
-func.func @copy(%x: memref<?x64xf32>, %y: memref<?x64xf32>) {
-  %c0 = arith.constant 0 : index
-  %n = memref.dim %x, %c0 : memref<?x64xf32>
-  %from = memref.subview %x[0, 48] [%n, 16] [1, 1]
-    : memref<?x64xf32> to memref<?x16xf32, strided<[64, 1], offset: 48>>
-  %to = memref.subview %y[0, 48] [%n, 16] [1, 1]
-    : memref<?x64xf32> to memref<?x16xf32, strided<[64, 1], offset: 48>>
-  memref.copy %from, %to
-    : memref<?x16xf32, strided<[64, 1], offset: 48>> to memref<?x16xf32, strided<[64, 1], offset: 48>>
-  linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
-      ins(%from : memref<?x16xf32, strided<[64, 1], offset: 48>>)
-      outs(%to : memref<?x16xf32, strided<[64, 1], offset: 48>>) {
-  ^bb0(%a: f32, %o: f32):
-    %p = math.absf %a : f32
-    linalg.yield %p : f32
-  }
+func.func @parts_of_rows(%x: memref<?x4x16xf32>, %y: memref<?x4x16xf32>, %n: index) {
+  %from = memref.subview %x[0, 0, 12] [%n, 4, 4] [1, 1, 1]
+    : memref<?x4x16xf32> to memref<?x4x4xf32, strided<[64, 16, 1], offset: 12>>
+  %to = memref.subview %y[0, 0, 12] [%n, 4, 4] [1, 1, 1]
+    : memref<?x4x16xf32> to memref<?x4x4xf32, strided<[64, 16, 1], offset: 12>>
+  memref.copy %from, %to : memref<?x4x4xf32, strided<[64, 16, 1], offset: 12>>
+    to memref<?x4x4xf32, strided<[64, 16, 1], offset: 12>>
+  memref.copy %x, %y : memref<?x4x16xf32> to memref<?x4x16xf32>
   return
 }

@@ -84,11 +84,11 @@ def PassDestinations : Pass<"llm-pass-destinations", "::mlir::ModuleOp"> {
 def VectorizeRows : Pass<"llm-vectorize-rows", "::mlir::func::FuncOp"> {
   let summary = "Fuse row-wise linalg ops into parallel loops of vector code";
   let description = [{
-    Works on buffers. Neighbouring linalg ops and copies whose outermost loop is parallel
+    Works on buffers. Neighbouring linalg ops whose outermost loop is parallel
     and of the same extent become one `scf.forall` over rows, in which each op
     is a loop nest with its innermost dimension in vectors. A row stays in cache
     from one op to the next. Reductions run in one fixed order: lane by lane,
-    then the lanes pairwise.
+    then the lanes pairwise. A copy between parts of rows is such an op too.
   }];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",

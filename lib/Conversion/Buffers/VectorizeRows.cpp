@@ -517,7 +517,7 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   void runOnOperation() override {
     if (getOperation().isExternal())
       return;
-    replaceCopies();
+    getOperation().walk(rewriteStridedCopy);
     for (Block &block : getOperation().getBody()) {
       RowGroup group;
       for (Operation &op : llvm::make_early_inc_range(block)) {
@@ -541,20 +541,20 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   }
 
 private:
-  /// Copies are row ops like others. Left as they are, those between parts of
-  /// rows would call a library.
-  void replaceCopies() {
-    SmallVector<memref::CopyOp> copies;
-    getOperation().walk([&](memref::CopyOp copy) {
-      if (cast<ShapedType>(copy.getTarget().getType()).hasRank())
-        copies.push_back(copy);
-    });
-    for (memref::CopyOp copy : copies) {
-      OpBuilder builder(copy);
-      linalg::makeMemRefCopyOp(builder, copy.getLoc(), copy.getSource(),
-                               copy.getTarget());
-      copy.erase();
-    }
+  /// A copy between parts of rows, as of the dimensions of a head that RoPE
+  /// leaves alone, is work on rows like any other. As a copy it would become a
+  /// call of a library.
+  static void rewriteStridedCopy(memref::CopyOp copy) {
+    auto isPart = [](Value value) {
+      auto type = dyn_cast<MemRefType>(value.getType());
+      return type && !type.getLayout().isIdentity();
+    };
+    if (!isPart(copy.getSource()) && !isPart(copy.getTarget()))
+      return;
+    OpBuilder builder(copy);
+    linalg::makeMemRefCopyOp(builder, copy.getLoc(), copy.getSource(),
+                             copy.getTarget());
+    copy.erase();
   }
 };
 } // namespace
