@@ -5,10 +5,10 @@
 // free to follow the shape and the number of threads.
 #include "llmir/runtime/context.h"
 
-#include "bfloat16.h"
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "llmir/runtime/packing.h"
+#include "narrow_floats.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -124,13 +124,14 @@ void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
 }
 
 void linear(llmir_context *context, const llmir_tensor *x,
-            const llmir_tensor *w, const llmir_tensor *out,
-            int64_t accumulate) noexcept {
+            const llmir_tensor *w, const llmir_linear_epilogue *epilogue,
+            const llmir_tensor *out) noexcept {
   FlushDenormals flush;
   ThreadPool &pool = context->pool;
-  bool bf16 = w->dtype == LLMIR_BF16;
   const LinearKernels &kernel =
-      bf16 ? context->table.linearBF16 : context->table.linearF32;
+      w->dtype == LLMIR_BF16  ? context->table.linearBF16
+      : w->dtype == LLMIR_F16 ? context->table.linearF16
+                              : context->table.linearF32;
   int64_t rows = x->sizes[0], k = x->sizes[1];
   int64_t panels = panelCount(out->sizes[1]);
   if (rows <= 0 || panels <= 0)
@@ -139,14 +140,16 @@ void linear(llmir_context *context, const llmir_tensor *x,
   LinearArgs args;
   args.w = w->data;
   args.units = w->sizes[1];
-  args.panelBytes = args.units * kernels::unitBytes;
+  args.panelBytes = args.units * kernel.unitBytes;
   args.rows = rows;
   args.tiles = (rows - 1) / kernel.tileRows + 1;
   args.columns = out->sizes[1];
   args.out = out->data;
   args.outStride = out->strides[0];
-  args.outBF16 = out->dtype == LLMIR_BF16;
-  args.accumulate = accumulate != 0;
+  args.outDtype = out->dtype;
+  args.accumulate = epilogue->accumulate != 0;
+  args.bias = epilogue->bias ? epilogue->bias->data : nullptr;
+  args.biasDtype = epilogue->bias ? epilogue->bias->dtype : LLMIR_F32;
 
   int64_t paddedRows =
       kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : rows;
@@ -237,21 +240,26 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
             *cache, pool, key, value, keys->strides[1] * bytes,
             values->strides[1] * bytes, slotOf[t], convert);
       };
+      auto round = [&](auto rounded) {
+        store(uint16_t(), [=](const char *from, auto put) {
+          for (int64_t i = 0; i < d; ++i)
+            put(i, rounded(reinterpret_cast<const uint32_t *>(from)[i]));
+        });
+      };
       if (cache->dtype == LLMIR_F32)
         store(float(), [d](const char *from, auto put) {
           for (int64_t i = 0; i < d; ++i)
             put(i, reinterpret_cast<const float *>(from)[i]);
         });
-      else if (keys->dtype == LLMIR_BF16)
+      else if (keys->dtype == cache->dtype)
         store(uint16_t(), [d](const char *from, auto put) {
           for (int64_t i = 0; i < d; ++i)
             put(i, reinterpret_cast<const uint16_t *>(from)[i]);
         });
+      else if (cache->dtype == LLMIR_BF16)
+        round([](uint32_t bits) { return roundToBF16(bits); });
       else
-        store(uint16_t(), [d](const char *from, auto put) {
-          for (int64_t i = 0; i < d; ++i)
-            put(i, roundToBF16(reinterpret_cast<const uint32_t *>(from)[i]));
-        });
+        round([](uint32_t bits) { return roundToF16(bits); });
     }
   };
   int64_t perToken = 2 * cache->kvHeads * d;
@@ -263,7 +271,7 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
 /// Cuts one sequence's rows into items that end in the same chunk.
 void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
                   int64_t rowBegin, int64_t rowEnd, int64_t contextLen,
-                  int64_t groupHeads, int64_t kvHeads) {
+                  int64_t window, int64_t groupHeads, int64_t kvHeads) {
   constexpr int64_t chunk = kernels::chunkPositions;
   int64_t before = contextLen - (rowEnd - rowBegin);
   // The later rows see more: they go first, so that the last items are short.
@@ -273,7 +281,6 @@ void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
     item.firstPosition = begin;
     int64_t chunks = (end - 1) / chunk + 1;
     int64_t perPartition = kernels::partitionPositions / chunk;
-    item.partitionBegin = 0;
     item.partitionEnd = (chunks - 1) / perPartition + 1;
     int64_t vectors = (end - begin) * groupHeads;
     for (int64_t head = 0; head < kvHeads; ++head)
@@ -281,8 +288,14 @@ void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
         item.kvHead = head;
         item.vectorBegin = v;
         item.vectorEnd = std::min(v + kernels::itemVectors, vectors);
-        work.push_back({item, item.partitionEnd,
-                        (item.vectorEnd - item.vectorBegin) * chunks});
+        int64_t low =
+            window > 0
+                ? std::max<int64_t>(0, begin + v / groupHeads - window + 1)
+                : 0;
+        item.partitionBegin = low / kernels::partitionPositions;
+        work.push_back(
+            {item, item.partitionEnd - item.partitionBegin,
+             (item.vectorEnd - item.vectorBegin) * (chunks - low / chunk)});
       }
     end = begin;
   }
@@ -292,7 +305,8 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
                     int64_t layer, const llmir_tensor *query,
                     const llmir_tensor *blockTable,
                     const llmir_tensor *contextLens,
-                    const llmir_tensor *rowStarts, float scale,
+                    const llmir_tensor *rowStarts,
+                    const llmir_attention_params *params,
                     const llmir_tensor *out) noexcept {
   FlushDenormals flush;
   ThreadPool &pool = context->pool;
@@ -306,9 +320,16 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
   args.out = out->data;
   args.outRowStride = out->strides[0];
   args.outHeadStride = out->strides[1];
-  args.outBF16 = out->dtype == LLMIR_BF16;
+  args.outDtype = out->dtype;
   args.groupHeads = query->sizes[1] / cache->kvHeads;
-  args.scale = scale;
+  args.scale = params->scale;
+  args.softcap = params->softcap;
+  args.window = params->window;
+  auto ofHeads = [](const llmir_tensor *tensor) {
+    return tensor ? static_cast<const float *>(tensor->data) : nullptr;
+  };
+  args.sinks = ofHeads(params->sinks);
+  args.slopes = ofHeads(params->alibi_slopes);
 
   std::vector<AttentionWork> &work = context->work, &merges = context->merges;
   work.clear();
@@ -319,8 +340,8 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
     AttentionItem item{};
     item.blockTable = static_cast<const int32_t *>(blockTable->data) +
                       s * blockTable->strides[0];
-    planSequence(work, item, starts[s], starts[s + 1], lens[s], args.groupHeads,
-                 cache->kvHeads);
+    planSequence(work, item, starts[s], starts[s + 1], lens[s], args.window,
+                 args.groupHeads, cache->kvHeads);
   }
 
   // Items that would keep one thread busy while the others are done go by
@@ -347,8 +368,8 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
     merge.item.partial = partial;
     for (int64_t p = 0; p < merge.partitions; ++p) {
       AttentionWork part = merge;
-      part.item.partitionBegin = p;
-      part.item.partitionEnd = p + 1;
+      part.item.partitionBegin = merge.item.partitionBegin + p;
+      part.item.partitionEnd = part.item.partitionBegin + 1;
       part.item.partial = partial;
       partial += kernel.partialFloats(
           cache->headDim, merge.item.vectorEnd - merge.item.vectorBegin);

@@ -71,8 +71,8 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
                                   " must be from 1 to " + std::to_string(most) +
                                   ", not " + std::to_string(value));
   };
-  if (config.dtype != LLMIR_F32 && config.dtype != LLMIR_BF16)
-    throw std::invalid_argument("a KV cache holds f32 or bf16, not " +
+  if (config.dtype == LLMIR_I32)
+    throw std::invalid_argument("a KV cache holds f32, bf16 or f16, not " +
                                 std::string(dtypeName(config.dtype)));
   check("layers", config.layers, 1 << 16);
   check("KV heads", config.kvHeads, 1 << 16);

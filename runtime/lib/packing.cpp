@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Packing is a transposition of 32 rows at a time, in units of four bytes (one
-// f32, or a pair of bf16). Rows are first staged, a few cache lines of each, so
-// that both the weight and the panels are touched in whole lines.
+// f32, or a pair of bf16 or f16; the pairs of f16 are taken apart afterwards).
+// Rows are first staged, a few cache lines of each, so that both the weight and
+// the panels are touched in whole lines.
 #include "llmir/runtime/packing.h"
 
-#include "bfloat16.h"
 #include "llmir/runtime/thread_pool.h"
+#include "narrow_floats.h"
 
 #include <algorithm>
 #include <cstring>
@@ -22,34 +23,38 @@ constexpr int64_t stagedUnits = 64;
 
 typedef uint32_t Words __attribute__((ext_vector_type(4)));
 
+/// The bits of element i as float32.
+uint32_t widened(llmir_dtype dtype, const char *elements, int64_t i) {
+  if (dtype == LLMIR_F32) {
+    uint32_t bits;
+    std::memcpy(&bits, elements + i * 4, 4);
+    return bits;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, elements + i * 2, 2);
+  return dtype == LLMIR_BF16 ? widenBF16(bits) : widenF16(bits);
+}
+
 /// Units [begin, begin + count) of a row, zeros after its end.
-void stageRow(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *row,
+void stageRow(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *row,
               int64_t k, int64_t begin, int64_t count, uint32_t *staged) {
-  if (dstDtype == LLMIR_F32) {
-    int64_t valid = std::clamp<int64_t>(k - begin, 0, count);
-    if (srcDtype == LLMIR_F32) {
-      std::memcpy(staged, static_cast<const float *>(row) + begin, valid * 4);
-    } else {
-      const uint16_t *from = static_cast<const uint16_t *>(row) + begin;
-      for (int64_t i = 0; i < valid; ++i)
-        staged[i] = uint32_t(from[i]) << 16;
-    }
-    std::fill(staged + valid, staged + count, 0);
-    return;
-  }
-  int64_t valid = std::clamp<int64_t>(k - 2 * begin, 0, 2 * count);
-  uint16_t *to = reinterpret_cast<uint16_t *>(staged);
-  if (srcDtype == LLMIR_BF16) {
-    std::memcpy(to, static_cast<const uint16_t *>(row) + 2 * begin, valid * 2);
+  int64_t perUnit = dstDtype == LLMIR_F32 ? 1 : 2;
+  int64_t valid = std::clamp<int64_t>(k - begin * perUnit, 0, count * perUnit);
+  const char *from = row + begin * perUnit * dtypeBytes(srcDtype);
+  char *end = reinterpret_cast<char *>(staged) + valid * dtypeBytes(dstDtype);
+  if (srcDtype == dstDtype) {
+    std::memcpy(staged, from, valid * dtypeBytes(srcDtype));
+  } else if (dstDtype == LLMIR_F32) {
+    for (int64_t i = 0; i < valid; ++i)
+      staged[i] = widened(srcDtype, from, i);
   } else {
-    const char *from = static_cast<const char *>(row) + 2 * begin * 4;
+    uint16_t *to = reinterpret_cast<uint16_t *>(staged);
     for (int64_t i = 0; i < valid; ++i) {
-      uint32_t f;
-      std::memcpy(&f, from + i * 4, 4);
-      to[i] = roundToBF16(f);
+      uint32_t bits = widened(srcDtype, from, i);
+      to[i] = dstDtype == LLMIR_BF16 ? roundToBF16(bits) : roundToF16(bits);
     }
   }
-  std::fill(to + valid, to + 2 * count, 0);
+  std::fill(end, reinterpret_cast<char *>(staged + count), 0);
 }
 
 /// out[u][r] = staged[r][u] for 32 rows and a multiple of 4 units.
@@ -78,7 +83,26 @@ void transpose(const uint32_t (*staged)[stagedUnits], int64_t units,
 int64_t unitsOf(llmir_dtype dtype, int64_t k) {
   if (dtype == LLMIR_F32)
     return k;
+  if (dtype == LLMIR_F16)
+    return (k + 1) / 2;
   return (k + packedKMultiple - 1) / packedKMultiple * packedKMultiple / 2;
+}
+
+int64_t bytesOfPanel(llmir_dtype dtype, int64_t k) {
+  if (dtype == LLMIR_F16)
+    return k * panelColumns * 2;
+  return unitsOf(dtype, k) * panelColumns * 4;
+}
+
+/// Writes pairs of columns as two rows each, of `rows` in all.
+void splitPairs(const char *pairs, int64_t rows, char *out) {
+  for (int64_t row = 0; row < rows; ++row) {
+    uint16_t line[panelColumns];
+    const char *from = pairs + row / 2 * panelColumns * 4 + row % 2 * 2;
+    for (int64_t c = 0; c < panelColumns; ++c)
+      std::memcpy(&line[c], from + c * 4, 2);
+    std::memcpy(out + row * sizeof(line), line, sizeof(line));
+  }
 }
 
 void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
@@ -98,22 +122,25 @@ void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
         std::fill(staged[r], staged[r] + rounded, 0);
     }
     char *out = dst + u * panelColumns * 4;
-    if (rounded == count) {
+    if (rounded == count && dstDtype != LLMIR_F16) {
       transpose(staged, count, out);
-    } else {
-      char last[stagedUnits * panelColumns * 4];
-      transpose(staged, rounded, last);
-      std::memcpy(out, last, count * panelColumns * 4);
+      continue;
     }
+    char last[stagedUnits * panelColumns * 4];
+    transpose(staged, rounded, last);
+    if (dstDtype == LLMIR_F16)
+      splitPairs(last, std::min(2 * count, k - 2 * u), out);
+    else
+      std::memcpy(out, last, count * panelColumns * 4);
   }
 }
 
 void checkWeight(llmir_dtype dtype, int64_t n, int64_t k) {
-  if (dtype != LLMIR_F32 && dtype != LLMIR_BF16)
-    throw std::invalid_argument("weights are packed as f32 or bf16, not as " +
-                                (dtype == LLMIR_I32
-                                     ? std::string("i32")
-                                     : "dtype " + std::to_string(int(dtype))));
+  if (dtype != LLMIR_F32 && dtype != LLMIR_BF16 && dtype != LLMIR_F16)
+    throw std::invalid_argument(
+        "weights are packed as f32, bf16 or f16, not as " +
+        (dtype == LLMIR_I32 ? std::string("i32")
+                            : "dtype " + std::to_string(int(dtype))));
   constexpr int64_t most = int64_t(1) << 40;
   if (n < 1 || k < 1 || n > most || k > most ||
       n > std::numeric_limits<int64_t>::max() / 64 / (k + 64))
@@ -124,11 +151,11 @@ void checkWeight(llmir_dtype dtype, int64_t n, int64_t k) {
 } // namespace
 
 llmir_dtype parseDtype(std::string_view name) {
-  for (llmir_dtype dtype : {LLMIR_F32, LLMIR_BF16, LLMIR_I32})
+  for (llmir_dtype dtype : {LLMIR_F32, LLMIR_BF16, LLMIR_F16, LLMIR_I32})
     if (name == dtypeName(dtype))
       return dtype;
   throw std::invalid_argument("unknown dtype '" + std::string(name) +
-                              "'; expected f32 or bf16");
+                              "'; expected f32, bf16 or f16");
 }
 
 std::string_view dtypeName(llmir_dtype dtype) {
@@ -137,26 +164,30 @@ std::string_view dtypeName(llmir_dtype dtype) {
     return "f32";
   case LLMIR_BF16:
     return "bf16";
+  case LLMIR_F16:
+    return "f16";
   case LLMIR_I32:
     return "i32";
   }
   return "unknown";
 }
 
-int64_t dtypeBytes(llmir_dtype dtype) { return dtype == LLMIR_BF16 ? 2 : 4; }
+int64_t dtypeBytes(llmir_dtype dtype) {
+  return dtype == LLMIR_BF16 || dtype == LLMIR_F16 ? 2 : 4;
+}
 
 int64_t panelCount(int64_t n) { return (n + panelColumns - 1) / panelColumns; }
 
 std::vector<int64_t> packedShape(llmir_dtype dtype, int64_t n, int64_t k) {
   checkWeight(dtype, n, k);
-  if (dtype == LLMIR_F32)
+  if (dtype != LLMIR_BF16)
     return {panelCount(n), k, panelColumns};
   return {panelCount(n), unitsOf(dtype, k), panelColumns, 2};
 }
 
 int64_t packedBytes(llmir_dtype dtype, int64_t n, int64_t k) {
   checkWeight(dtype, n, k);
-  return panelCount(n) * unitsOf(dtype, k) * panelColumns * 4;
+  return panelCount(n) * bytesOfPanel(dtype, k);
 }
 
 void packPanels(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *src,
@@ -169,7 +200,7 @@ void packPanels(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *src,
         "panels " + std::to_string(panelBegin) + " to " +
         std::to_string(panelEnd) + " are not among the " +
         std::to_string(panelCount(n)) + " of this weight");
-  int64_t panelBytes = unitsOf(dstDtype, k) * panelColumns * 4;
+  int64_t panelBytes = bytesOfPanel(dstDtype, k);
   auto pack = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       packPanel(srcDtype, dstDtype, static_cast<const char *>(src), n, k,

@@ -21,13 +21,31 @@ struct Shape {
   llmir_dtype cacheType = LLMIR_F32;
 };
 
+/// What is added to plain attention.
+struct Variant {
+  int64_t window = 0;
+  float softcap = 0;
+  bool sinks = false, alibi = false;
+};
+
+std::ostream &operator<<(std::ostream &stream, const Variant &variant) {
+  return stream << "window " << variant.window << " softcap " << variant.softcap
+                << (variant.sinks ? " sinks" : "")
+                << (variant.alibi ? " alibi" : "");
+}
+
 /// Sequences with their keys, values and queries for every position, and the
 /// blocks they lie in.
 struct Problem {
   Problem(Shape shape, std::vector<int64_t> lengths, uint64_t seed,
-          llmir_dtype kvType = LLMIR_F32)
-      : shape(shape), lengths(lengths), table(LLMIR_I32, {0}) {
+          llmir_dtype kvType = LLMIR_F32, Variant variant = {})
+      : shape(shape), variant(variant), lengths(lengths), table(LLMIR_I32, {0}),
+        sinks(LLMIR_F32, {shape.heads}), slopes(LLMIR_F32, {shape.heads}) {
     std::mt19937_64 random(seed);
+    sinks.randomize(random, 2);
+    // Nearer keys count more, as slopes have it.
+    for (int64_t h = 0; h < shape.heads; ++h)
+      slopes.set(h, std::exp2(-8.0f * (h + 1) / shape.heads));
     int64_t most = 0, blocks = 3;
     for (int64_t length : lengths) {
       int64_t d = shape.headDim;
@@ -107,65 +125,165 @@ struct Problem {
     llmir_tensor q = query.view(), t = tables.view(), l = lens.view();
     llmir_tensor r = starts.view(), o = out.view();
     const llmir_runtime &runtime = context.runtime();
+    llmir_tensor sinkView = sinks.view(), slopeView = slopes.view();
+    llmir_attention_params params = {scale(), variant.softcap, variant.window,
+                                     variant.sinks ? &sinkView : nullptr,
+                                     variant.alibi ? &slopeView : nullptr};
     runtime.paged_attention(runtime.context, cache->handle(), layer, &q, &t, &l,
-                            &r, scale(), &o);
+                            &r, &params, &o);
     return out;
   }
 
   float scale() const { return 1 / std::sqrt(float(shape.headDim)); }
 
-  double stored(const Tensor &tensor, int64_t i) const {
-    float value = tensor.at(i);
-    return shape.cacheType == LLMIR_BF16 ? fromBF16(toBF16(value)) : value;
+  /// Keys or values as the cache has them.
+  std::vector<double> inCache(const Tensor &tensor) const {
+    std::vector<double> result = tensor.values();
+    for (double &value : result)
+      value = stored(shape.cacheType, float(value));
+    return result;
   }
 
   /// Row `position` of sequence s in float64.
   std::vector<double> oracle(size_t s, int64_t position) const {
+    return oracle(s, position, inCache(keys[s]), inCache(values[s]));
+  }
+  std::vector<double> oracle(size_t s, int64_t position,
+                             const std::vector<double> &k,
+                             const std::vector<double> &v) const {
     int64_t d = shape.headDim, group = shape.heads / shape.kvHeads;
+    int64_t low = 0;
+    if (variant.window)
+      low = std::max<int64_t>(0, position - variant.window + 1);
     std::vector<double> result;
     for (int64_t h = 0; h < shape.heads; ++h) {
-      std::vector<double> scores(position + 1);
-      for (int64_t p = 0; p <= position; ++p)
+      std::vector<double> scores, query(d);
+      for (int64_t i = 0; i < d; ++i)
+        query[i] = double(scale()) *
+                   queries[s].at((position * shape.heads + h) * d + i);
+      for (int64_t p = low; p <= position; ++p) {
+        const double *key = &k[(p * shape.kvHeads + h / group) * d];
+        double score = 0;
         for (int64_t i = 0; i < d; ++i)
-          scores[p] += double(scale()) *
-                       queries[s].at((position * shape.heads + h) * d + i) *
-                       stored(keys[s], (p * shape.kvHeads + h / group) * d + i);
+          score += query[i] * key[i];
+        if (variant.softcap != 0)
+          score = variant.softcap * std::tanh(score / variant.softcap);
+        if (variant.alibi)
+          score += double(slopes.at(h)) * double(p - position);
+        scores.push_back(score);
+      }
       double most = *std::max_element(scores.begin(), scores.end()), sum = 0;
+      if (variant.sinks) {
+        most = std::max(most, double(sinks.at(h)));
+        sum = std::exp(sinks.at(h) - most);
+      }
       for (double &score : scores)
         sum += score = std::exp(score - most);
-      for (int64_t i = 0; i < d; ++i) {
-        double value = 0;
-        for (int64_t p = 0; p <= position; ++p)
-          value += scores[p] / sum *
-                   stored(values[s], (p * shape.kvHeads + h / group) * d + i);
-        result.push_back(value);
+      std::vector<double> row(d);
+      for (int64_t p = low; p <= position; ++p) {
+        double weight = scores[p - low] / sum;
+        const double *value = &v[(p * shape.kvHeads + h / group) * d];
+        for (int64_t i = 0; i < d; ++i)
+          row[i] += weight * value[i];
       }
+      result.insert(result.end(), row.begin(), row.end());
     }
     return result;
   }
 
   Shape shape;
+  Variant variant;
   std::vector<int64_t> lengths;
   std::vector<Tensor> keys, values, queries;
-  Tensor table;
+  Tensor table, sinks, slopes;
   int64_t width = 0, layer = 1;
   std::unique_ptr<PagedKVCache> cache;
 };
 
 class AttentionTest : public ::testing::TestWithParam<CpuLevel> {};
 
-const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},    {4, 4, 12, 16, LLMIR_F32},
-                        {6, 2, 32, 8, LLMIR_BF16},  {8, 1, 64, 16, LLMIR_BF16},
-                        {7, 1, 48, 32, LLMIR_F32},  {9, 3, 64, 16, LLMIR_BF16},
-                        {4, 2, 128, 64, LLMIR_F32}, {2, 2, 20, 2, LLMIR_BF16},
-                        {40, 1, 16, 128, LLMIR_F32}};
+const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},     {4, 4, 12, 16, LLMIR_F32},
+                        {6, 2, 32, 8, LLMIR_BF16},   {8, 1, 64, 16, LLMIR_BF16},
+                        {7, 1, 48, 32, LLMIR_F32},   {9, 3, 64, 16, LLMIR_BF16},
+                        {4, 2, 128, 64, LLMIR_F32},  {2, 2, 20, 2, LLMIR_BF16},
+                        {40, 1, 16, 128, LLMIR_F32}, {6, 2, 60, 16, LLMIR_F16},
+                        {3, 3, 80, 32, LLMIR_F16},   {4, 1, 96, 4, LLMIR_F16},
+                        {5, 1, 256, 16, LLMIR_F16}};
+
+/// Every combination, with windows smaller and larger than a block, a chunk of
+/// the kernel, a partition and the context.
+std::vector<Variant> variants() {
+  std::vector<Variant> result;
+  for (int64_t window : {0, 1, 5, 16, 33, 64, 100, 512, 700, 1 << 30})
+    for (float softcap : {0.0f, 3.0f})
+      for (bool sinks : {false, true})
+        for (bool alibi : {false, true})
+          result.push_back({window, softcap, sinks, alibi});
+  return result;
+}
+
+void expectOracle(Problem &problem, const std::vector<Problem::Part> &parts,
+                  const Tensor &out) {
+  int64_t at = 0;
+  for (const Problem::Part &part : parts) {
+    std::vector<double> keys = problem.inCache(problem.keys[part.sequence]);
+    std::vector<double> values = problem.inCache(problem.values[part.sequence]);
+    for (int64_t p = part.begin; p < part.end; ++p)
+      for (double expected : problem.oracle(part.sequence, p, keys, values)) {
+        double allowed =
+            5e-6 + std::abs(expected) * (4e-6 + roundingOf(out.dtype));
+        ASSERT_NEAR(out.at(at++), expected, allowed)
+            << "sequence " << part.sequence << " position " << p << " head_dim "
+            << problem.shape.headDim << " " << problem.variant;
+      }
+  }
+}
+
+void expectSameInAnyCompany(const Shape &shape, Variant variant,
+                            CpuLevel level) {
+  Problem problem(shape, {700, 130, 1}, 2, LLMIR_F32, variant);
+  Context one(1, level);
+  // Decode: each token is appended and then attends.
+  std::vector<std::vector<char>> expected(problem.lengths.size());
+  for (size_t s = 0; s < problem.lengths.size(); ++s)
+    for (int64_t p = 0; p < problem.lengths[s]; ++p) {
+      problem.append(one, s, p, p + 1);
+      Tensor row = problem.attend(one, {{s, p, p + 1}});
+      expected[s].insert(expected[s].end(), row.bytes.begin(), row.bytes.end());
+    }
+  for (unsigned threads : {1u, 2u, 5u}) {
+    Context context(threads, level);
+    for (int64_t chunk : {7, 64, 100, 700}) {
+      std::vector<std::vector<char>> found(problem.lengths.size());
+      for (int64_t begin = 0; begin < 700; begin += chunk) {
+        std::vector<Problem::Part> parts;
+        for (size_t s = 0; s < problem.lengths.size(); ++s)
+          if (begin < problem.lengths[s])
+            parts.push_back(
+                {s, begin, std::min(begin + chunk, problem.lengths[s])});
+        Tensor rows = problem.attend(context, parts);
+        const char *from = rows.bytes.data();
+        for (const Problem::Part &part : parts) {
+          int64_t bytes =
+              (part.end - part.begin) * shape.heads * shape.headDim * 4;
+          found[part.sequence].insert(found[part.sequence].end(), from,
+                                      from + bytes);
+          from += bytes;
+        }
+      }
+      ASSERT_EQ(found, expected)
+          << threads << " threads, " << chunk << " rows at once, head_dim "
+          << shape.headDim << " " << variant;
+    }
+  }
+}
 
 } // namespace
 
 TEST_P(AttentionTest, MatchesFloat64) {
   Context context(2, GetParam());
   for (const Shape &shape : shapes)
-    for (llmir_dtype outType : {LLMIR_F32, LLMIR_BF16}) {
+    for (llmir_dtype outType : floatTypes) {
       Problem problem(shape, {1, 63, 64, 65, 200, 1100}, 1);
       for (size_t s = 0; s < problem.lengths.size(); ++s)
         problem.append(context, s, 0, problem.lengths[s]);
@@ -173,58 +291,102 @@ TEST_P(AttentionTest, MatchesFloat64) {
       std::vector<Problem::Part> parts = {{3, 0, 65},  {0, 0, 1},
                                           {2, 63, 64}, {4, 130, 200},
                                           {1, 10, 63}, {5, 1095, 1100}};
-      Tensor out = problem.attend(context, parts, outType);
-      int64_t at = 0;
-      for (const Problem::Part &part : parts)
-        for (int64_t p = part.begin; p < part.end; ++p)
-          for (double expected : problem.oracle(part.sequence, p)) {
-            double allowed = 5e-6 + std::abs(expected) *
-                                        (outType == LLMIR_BF16 ? 0x1p-8 : 4e-6);
-            ASSERT_NEAR(out.at(at++), expected, allowed)
-                << "sequence " << part.sequence << " position " << p
-                << " head_dim " << shape.headDim;
-          }
+      expectOracle(problem, parts, problem.attend(context, parts, outType));
     }
 }
 
-TEST_P(AttentionTest, RowIsTheSameInAnyCompany) {
-  for (const Shape &shape : shapes) {
-    Problem problem(shape, {700, 130, 1}, 2);
-    Context one(1, GetParam());
-    // Decode: each token is appended and then attends.
-    std::vector<std::vector<char>> expected(problem.lengths.size());
+TEST_P(AttentionTest, VariantsMatchFloat64) {
+  Context context(2, GetParam());
+  size_t next = 0;
+  for (const Variant &variant : variants()) {
+    const Shape &shape = shapes[next++ % std::size(shapes)];
+    Problem problem(shape, {1, 64, 150, 1300}, next, LLMIR_F32, variant);
     for (size_t s = 0; s < problem.lengths.size(); ++s)
-      for (int64_t p = 0; p < problem.lengths[s]; ++p) {
-        problem.append(one, s, p, p + 1);
-        Tensor row = problem.attend(one, {{s, p, p + 1}});
-        expected[s].insert(expected[s].end(), row.bytes.begin(),
-                           row.bytes.end());
-      }
-    for (unsigned threads : {1u, 2u, 5u}) {
-      Context context(threads, GetParam());
-      for (int64_t chunk : {7, 64, 100, 700}) {
-        std::vector<std::vector<char>> found(problem.lengths.size());
-        for (int64_t begin = 0; begin < 700; begin += chunk) {
-          std::vector<Problem::Part> parts;
-          for (size_t s = 0; s < problem.lengths.size(); ++s)
-            if (begin < problem.lengths[s])
-              parts.push_back(
-                  {s, begin, std::min(begin + chunk, problem.lengths[s])});
-          Tensor rows = problem.attend(context, parts);
-          const char *from = rows.bytes.data();
-          for (const Problem::Part &part : parts) {
-            int64_t bytes =
-                (part.end - part.begin) * shape.heads * shape.headDim * 4;
-            found[part.sequence].insert(found[part.sequence].end(), from,
-                                        from + bytes);
-            from += bytes;
-          }
+      problem.append(context, s, 0, problem.lengths[s]);
+    std::vector<Problem::Part> parts = {
+        {0, 0, 1}, {2, 60, 150}, {1, 63, 64}, {3, 1020, 1030}, {3, 1299, 1300}};
+    expectOracle(problem, parts, problem.attend(context, parts));
+  }
+}
+
+TEST_P(AttentionTest, RowIsTheSameInAnyCompany) {
+  for (const Shape &shape : shapes)
+    expectSameInAnyCompany(shape, {}, GetParam());
+}
+
+TEST_P(AttentionTest, RowIsTheSameInAnyCompanyWithVariants) {
+  for (Variant variant :
+       {Variant{1}, Variant{20, 0, true}, Variant{64, 3, false, true},
+        Variant{90, 0, true, true}, Variant{513, 3, true, true},
+        Variant{0, 3, true, true}})
+    for (const Shape &shape :
+         {Shape{6, 2, 20, 16, LLMIR_F16}, Shape{7, 1, 16, 8, LLMIR_BF16}})
+      expectSameInAnyCompany(shape, variant, GetParam());
+}
+
+TEST_P(AttentionTest, TouchesNoBlockBeforeTheWindow) {
+  // Such blocks may be someone else's already, or the entry may be nothing.
+  for (int64_t blockSize : {2, 16, 32, 128})
+    for (int64_t window : {1, 40, 64, 300}) {
+      Shape shape{4, 2, 16, blockSize, LLMIR_F16};
+      Problem problem(shape, {900}, 8, LLMIR_F32, {window});
+      Context context(2, GetParam());
+      problem.append(context, 0, 0, 900);
+      std::vector<Problem::Part> parts = {{0, 800, 900}};
+      Tensor expected = problem.attend(context, parts);
+      int64_t low = 800 - window + 1;
+      // In the window's first block, what comes before it is not looked at.
+      for (int64_t p = low / blockSize * blockSize; p < low; ++p)
+        for (int64_t i = 0; i < 32; ++i) {
+          problem.keys[0].set(p * 32 + i, NAN);
+          problem.values[0].set(p * 32 + i, NAN);
         }
-        ASSERT_EQ(found, expected)
-            << threads << " threads, " << chunk << " rows at once, head_dim "
-            << shape.headDim;
-      }
+      problem.append(context, 0, low / blockSize * blockSize, low);
+      std::fill_n(problem.table.data<int32_t>(), low / blockSize, 1 << 30);
+      EXPECT_EQ(problem.attend(context, parts).bytes, expected.bytes)
+          << "block_size " << blockSize << " window " << window;
+      // And the first position that it sees is.
+      problem.keys[0].set(low * 32, NAN);
+      problem.append(context, 0, low, low + 1);
+      EXPECT_TRUE(std::isnan(problem.attend(context, parts).at(0)));
     }
+}
+
+TEST_P(AttentionTest, CapsScoresClosely) {
+  // One key of value 1 and one of value 0: the output tells the difference of
+  // their scores, which are softcap * tanh(x) and 0.
+  Shape shape{1, 1, 1, 16, LLMIR_F32};
+  Context context(1, GetParam());
+  double worst = 0;
+  for (int step = -400; step <= 400; ++step) {
+    float x = step / 40.0f;
+    Problem problem(shape, {2}, 9, LLMIR_F32, {0, 1});
+    problem.keys[0].set(0, x);
+    problem.keys[0].set(1, 0);
+    problem.values[0].set(0, 1);
+    problem.values[0].set(1, 0);
+    problem.queries[0].set(1, 1);
+    problem.append(context, 0, 0, 2);
+    double share = problem.attend(context, {{0, 1, 2}}).at(0);
+    double score = std::log(share / (1 - share));
+    worst = std::max(worst, std::abs(score - std::tanh(double(x))));
+  }
+  EXPECT_LT(worst, 1e-6);
+}
+
+TEST_P(AttentionTest, SinkTakesItsShare) {
+  Shape shape{2, 1, 16, 16, LLMIR_F32};
+  Problem problem(shape, {70}, 10, LLMIR_F32, {0, 0, true});
+  Context context(1, GetParam());
+  problem.append(context, 0, 0, 70);
+  problem.sinks.set(0, -INFINITY);
+  problem.sinks.set(1, 1000);
+  Tensor out = problem.attend(context, {{0, 69, 70}});
+  problem.variant.sinks = false;
+  Tensor plain = problem.attend(context, {{0, 69, 70}});
+  for (int64_t i = 0; i < 16; ++i) {
+    EXPECT_EQ(out.at(i), plain.at(i));
+    EXPECT_EQ(out.at(16 + i), 0);
   }
 }
 
@@ -248,14 +410,32 @@ TEST_P(AttentionTest, IgnoresWhatIsNotInTheContext) {
 }
 
 TEST_P(AttentionTest, RoundsKeysAndValuesOnce) {
-  // f32 keys in a bf16 cache are the same as keys rounded before.
-  Shape shape{2, 1, 24, 16, LLMIR_BF16};
-  Problem wide(shape, {100}, 4), narrow(shape, {100}, 4, LLMIR_BF16);
-  Context context(2, GetParam());
-  wide.append(context, 0, 0, 100);
-  narrow.append(context, 0, 0, 100);
-  EXPECT_EQ(wide.attend(context, {{0, 0, 100}}).bytes,
-            narrow.attend(context, {{0, 0, 100}}).bytes);
+  // f32 keys in a cache of 16 bits are the same as keys rounded before.
+  for (llmir_dtype type : {LLMIR_BF16, LLMIR_F16}) {
+    Shape shape{2, 1, 24, 16, type};
+    Problem wide(shape, {100}, 4), narrow(shape, {100}, 4, type);
+    Context context(2, GetParam());
+    wide.append(context, 0, 0, 100);
+    narrow.append(context, 0, 0, 100);
+    EXPECT_EQ(wide.attend(context, {{0, 0, 100}}).bytes,
+              narrow.attend(context, {{0, 0, 100}}).bytes);
+  }
+}
+
+TEST_P(AttentionTest, LargeValuesBecomeInfiniteInF16) {
+  Shape shape{1, 1, 16, 16, LLMIR_F16};
+  Problem problem(shape, {1}, 11);
+  problem.values[0].set(0, 65519);
+  problem.values[0].set(1, 65520);
+  problem.values[0].set(2, -1e9f);
+  problem.values[0].set(3, 0x1p-24f);
+  Context context(1, GetParam());
+  problem.append(context, 0, 0, 1);
+  Tensor out = problem.attend(context, {{0, 0, 1}});
+  EXPECT_EQ(out.at(0), 65504);
+  EXPECT_EQ(out.at(1), INFINITY);
+  EXPECT_EQ(out.at(2), -INFINITY);
+  EXPECT_EQ(out.at(3), 0x1p-24f);
 }
 
 TEST_P(AttentionTest, SequencesWithoutNewTokens) {

@@ -4,7 +4,10 @@
 // themselves: a row's result is the same bits in any company.
 #include "test_support.h"
 
+#include "narrow_floats.h"
+
 #include <cmath>
+#include <utility>
 
 using namespace llmir::runtime;
 using namespace llmir::runtime::test;
@@ -25,10 +28,12 @@ struct Weight {
 };
 
 void linear(Context &context, llmir_tensor x, Weight &w, llmir_tensor out,
-            bool accumulate = false) {
+            bool accumulate = false, Tensor *bias = nullptr) {
   llmir_tensor weight = w.packed.view();
+  llmir_tensor biasView = bias ? bias->view() : llmir_tensor{};
+  llmir_linear_epilogue epilogue = {bias ? &biasView : nullptr, accumulate};
   const llmir_runtime &runtime = context.runtime();
-  runtime.linear(runtime.context, &x, &weight, &out, accumulate);
+  runtime.linear(runtime.context, &x, &weight, &epilogue, &out);
 }
 
 class LinearTest
@@ -52,8 +57,8 @@ TEST_P(LinearTest, MatchesFloat64) {
                   Shape{17, 127, 33}, Shape{33, 31, 2}, Shape{40, 256, 300},
                   Shape{100, 300, 515}, Shape{401, 130, 70}})
     for (bool accumulate : {false, true})
-      for (llmir_dtype outType : {LLMIR_F32, LLMIR_BF16}) {
-        if (outType == LLMIR_BF16 && (accumulate || dtype() == LLMIR_F32))
+      for (llmir_dtype outType : floatTypes) {
+        if (outType != LLMIR_F32 && accumulate)
           continue;
         Weight w(dtype(), s.n, s.k);
         w.plain.randomize(random);
@@ -63,25 +68,60 @@ TEST_P(LinearTest, MatchesFloat64) {
         out.randomize(random);
         Tensor before = out;
         linear(context, x.view(), w, out.view(), accumulate);
+        std::vector<double> xs = x.values(), ws = w.plain.values();
         for (int64_t r = 0; r < s.rows; ++r)
           for (int64_t n = 0; n < s.n; ++n) {
             double sum = 0, magnitude = 0;
             for (int64_t k = 0; k < s.k; ++k) {
-              double product =
-                  double(x.at(r * s.k + k)) * double(w.plain.at(n * s.k + k));
+              double product = xs[r * s.k + k] * ws[n * s.k + k];
               sum += product;
               magnitude += std::abs(product);
             }
             if (accumulate)
               sum += before.at(r * s.n + n);
             double allowed = magnitude * 0x1p-24 * (8 + std::sqrt(double(s.k)));
-            allowed +=
-                std::abs(sum) * (outType == LLMIR_BF16 ? 0x1p-8 : 0x1p-22);
+            allowed += std::abs(sum) * (0x1p-22 + roundingOf(outType));
             ASSERT_NEAR(out.at(r * s.n + n), sum, allowed)
                 << "rows " << s.rows << " n " << s.n << " k " << s.k << " at "
                 << r << ", " << n;
           }
       }
+}
+
+TEST_P(LinearTest, AddsTheBias) {
+  // To the sum, before what the output has; both in f32.
+  std::mt19937_64 random(6);
+  Context context(2, level());
+  for (auto [rows, n] : {std::pair<int64_t, int64_t>{1, 1},
+                         {1, 100},
+                         {2, 33},
+                         {7, 64},
+                         {16, 31},
+                         {40, 130}}) {
+    Weight w(dtype(), n, 50);
+    w.plain.randomize(random);
+    w.pack();
+    Tensor x(dtype(), {rows, 50}), sum(LLMIR_F32, {rows, n});
+    x.randomize(random);
+    linear(context, x.view(), w, sum.view());
+    for (llmir_dtype biasType : floatTypes) {
+      // Dense and no longer than it must be, for the address sanitizer.
+      Tensor bias(biasType, {n});
+      bias.randomize(random, 3);
+      for (llmir_dtype outType : floatTypes) {
+        Tensor out(outType, {rows, n});
+        linear(context, x.view(), w, out.view(), false, &bias);
+        for (int64_t i = 0; i < rows * n; ++i)
+          ASSERT_EQ(out.at(i), stored(outType, sum.at(i) + bias.at(i % n)));
+      }
+      Tensor out(LLMIR_F32, {rows, n});
+      out.randomize(random, 100);
+      Tensor before = out;
+      linear(context, x.view(), w, out.view(), true, &bias);
+      for (int64_t i = 0; i < rows * n; ++i)
+        ASSERT_EQ(out.at(i), before.at(i) + (sum.at(i) + bias.at(i % n)));
+    }
+  }
 }
 
 TEST_P(LinearTest, RowIsTheSameInAnyCompany) {
@@ -161,7 +201,7 @@ TEST_P(LinearTest, AccumulatesLast) {
     ASSERT_EQ(out.at(i), before.at(i) + sum.at(i));
 }
 
-/// What only bf16 has: a product in f32 is never rounded.
+/// What the types of 16 bits have: a product in f32 is never rounded.
 class LinearBF16Test : public ::testing::TestWithParam<CpuLevel> {};
 
 TEST_P(LinearBF16Test, RoundsToNearestEvenAndKeepsNaN) {
@@ -186,28 +226,120 @@ TEST_P(LinearBF16Test, RoundsToNearestEvenAndKeepsNaN) {
   EXPECT_EQ(product(INFINITY, 1), INFINITY);
 }
 
-TEST(LinearLevels, VectorLevelsAgreeBitForBit) {
-  // vdpbf16ps is two fused multiply-adds, the odd k first; the levels below do
-  // just that. Products of bf16 are exact, so even unfused ones agree.
-  std::mt19937_64 random(5);
-  constexpr int64_t rows = 20, n = 64, k = 777;
-  Weight w(LLMIR_BF16, n, k);
-  w.plain.randomize(random);
-  w.pack();
-  Tensor x(LLMIR_BF16, {rows, k});
-  x.randomize(random);
-  std::vector<char> first;
-  for (CpuLevel level : testedLevels()) {
-    if (level == CpuLevel::Amx)
+class LinearF16Test : public LinearBF16Test {};
+
+TEST_P(LinearF16Test, WidensEveryNumberExactly) {
+  Context context(1, GetParam());
+  // As rows and as weights: subnormals, infinities and NaN among them.
+  constexpr int64_t count = 1 << 16;
+  Tensor all(LLMIR_F16, {count, 1});
+  for (int64_t i = 0; i < count; ++i)
+    all.data<uint16_t>()[i] = uint16_t(i);
+  Weight one(LLMIR_F16, 1, 1), weights(LLMIR_F16, count, 1);
+  one.plain.set(0, 1);
+  one.pack();
+  weights.plain.bytes = all.bytes;
+  weights.pack();
+  Tensor rows(LLMIR_F32, {count, 1}), columns(LLMIR_F32, {1, count});
+  linear(context, all.view(), one, rows.view());
+  linear(context, one.plain.view(), weights, columns.view());
+  for (int64_t i = 0; i < count; ++i)
+    for (float found : {rows.at(i), columns.at(i)}) {
+      float expected = fromF16(uint16_t(i));
+      if (std::isnan(expected))
+        ASSERT_TRUE(std::isnan(found)) << i;
+      else
+        ASSERT_EQ(found, expected) << i;
+    }
+}
+
+TEST_P(LinearF16Test, RoundsToNearestEven) {
+  // Every f16, what lies between it and the next, and random bits.
+  std::vector<float> values;
+  for (int i = 0; i < 0x7c00; ++i) {
+    float low = fromF16(uint16_t(i));
+    float high = i == 0x7bff ? 65536 : fromF16(uint16_t(i + 1));
+    float middle = (low + high) / 2;
+    for (float value : {low, middle, std::nextafter(middle, low),
+                        std::nextafter(middle, high)})
+      values.insert(values.end(), {value, -value});
+  }
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 100000; ++i) {
+    uint32_t word = uint32_t(random());
+    float value;
+    std::memcpy(&value, &word, 4);
+    values.push_back(value);
+  }
+  values.insert(values.end(), {INFINITY, -INFINITY, 1e30f, 0x1p-26f});
+  Context context(1, GetParam());
+  Weight one(LLMIR_F32, 1, 1);
+  one.plain.set(0, 1);
+  one.pack();
+  int64_t count = values.size();
+  Tensor x(LLMIR_F32, {count, 1}), out(LLMIR_F16, {count, 1});
+  for (int64_t i = 0; i < count; ++i)
+    x.set(i, values[i]);
+  linear(context, x.view(), one, out.view());
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t word;
+    std::memcpy(&word, &values[i], 4);
+    uint16_t found = out.data<uint16_t>()[i], alone = roundToF16(word);
+    if (std::isnan(values[i])) {
+      ASSERT_TRUE(std::isnan(fromF16(found)) && std::isnan(fromF16(alone)));
       continue;
-    Context context(1, level);
-    Tensor out(LLMIR_F32, {rows, n});
-    linear(context, x.view(), w, out.view());
-    if (first.empty())
-      first = out.bytes;
-    EXPECT_EQ(out.bytes, first) << cpuLevelName(level);
+    }
+    uint16_t expected = toF16(values[i]);
+    // A product and its sum lose the sign of zero.
+    ASSERT_EQ(expected == 0x8000 && found == 0 ? 0x8000 : found, expected)
+        << values[i];
+    ASSERT_EQ(alone, expected) << values[i];
   }
 }
+
+TEST(NarrowFloats, WidenEveryF16) {
+  for (int i = 0; i < 1 << 16; ++i) {
+    uint32_t word = widenF16(uint16_t(i));
+    float found, expected = fromF16(uint16_t(i));
+    std::memcpy(&found, &word, 4);
+    if (std::isnan(expected))
+      ASSERT_TRUE(std::isnan(found));
+    else
+      ASSERT_EQ(found, expected) << i;
+    ASSERT_EQ(std::signbit(found), std::signbit(expected));
+  }
+}
+
+TEST(LinearLevels, VectorLevelsAgreeBitForBit) {
+  // vdpbf16ps is two fused multiply-adds, the odd k first; the levels below do
+  // just that. Products of bf16 and f16 are exact, so even unfused ones agree.
+  std::mt19937_64 random(5);
+  constexpr int64_t rows = 20, n = 64, k = 777;
+  for (llmir_dtype dtype : {LLMIR_BF16, LLMIR_F16}) {
+    Weight w(dtype, n, k);
+    w.plain.randomize(random);
+    w.pack();
+    Tensor x(dtype, {rows, k});
+    x.randomize(random);
+    std::vector<char> first;
+    for (CpuLevel level : testedLevels()) {
+      if (level == CpuLevel::Amx && dtype == LLMIR_BF16)
+        continue;
+      Context context(1, level);
+      Tensor out(LLMIR_F32, {rows, n});
+      linear(context, x.view(), w, out.view());
+      if (first.empty())
+        first = out.bytes;
+      EXPECT_EQ(out.bytes, first) << cpuLevelName(level);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, LinearF16Test,
+                         ::testing::ValuesIn(testedLevels()),
+                         [](const auto &info) {
+                           return levelLabel(info.param);
+                         });
 
 INSTANTIATE_TEST_SUITE_P(Levels, LinearBF16Test,
                          ::testing::ValuesIn(testedLevels()),
@@ -215,11 +347,11 @@ INSTANTIATE_TEST_SUITE_P(Levels, LinearBF16Test,
                            return std::string(cpuLevelName(info.param));
                          });
 
-INSTANTIATE_TEST_SUITE_P(
-    Levels, LinearTest,
-    ::testing::Combine(::testing::ValuesIn(testedLevels()),
-                       ::testing::Values(LLMIR_F32, LLMIR_BF16)),
-    [](const auto &info) {
-      return levelLabel(std::get<0>(info.param)) + "_" +
-             std::string(dtypeName(std::get<1>(info.param)));
-    });
+INSTANTIATE_TEST_SUITE_P(Levels, LinearTest,
+                         ::testing::Combine(::testing::ValuesIn(testedLevels()),
+                                            ::testing::ValuesIn(floatTypes)),
+                         [](const auto &info) {
+                           return levelLabel(std::get<0>(info.param)) + "_" +
+                                  std::string(
+                                      dtypeName(std::get<1>(info.param)));
+                         });

@@ -65,7 +65,7 @@ protected:
     }
     writeFile(directory / "manifest.json",
               R"({"format": "llmir-artifact", "format_version": 1,
- "abi_version": 1, "llmir_version": "0.1.0",
+ "abi_version": 2, "llmir_version": "0.1.0",
  "target": {"arch": ")" +
                   std::string(hostArch()) +
                   R"(", "cpu": "test", "features": []},
@@ -138,10 +138,10 @@ TEST_F(ModelTest, RefusesOtherVersions) {
   changeManifest("\"format_version\": 1", "\"format_version\": 7");
   expectRefused({"manifest.json", "7", "1"});
   writeManifest();
-  changeManifest("\"abi_version\": 1", "\"abi_version\": 9");
-  expectRefused({"ABI", "9", "1"});
+  changeManifest("\"abi_version\": 2", "\"abi_version\": 9");
+  expectRefused({"ABI", "9", "2"});
   useCode("other_version");
-  expectRefused({"model.so", "ABI", "2", "1"});
+  expectRefused({"model.so", "ABI", "3", "2"});
 }
 
 TEST_F(ModelTest, RefusesOtherMachines) {

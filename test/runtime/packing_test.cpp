@@ -17,6 +17,8 @@ TEST(Packing, Shapes) {
             (std::vector<int64_t>{2, 16, 32, 2}));
   EXPECT_EQ(packedShape(LLMIR_BF16, 64, 64),
             (std::vector<int64_t>{2, 32, 32, 2}));
+  EXPECT_EQ(packedShape(LLMIR_F16, 33, 7), (std::vector<int64_t>{2, 7, 32}));
+  EXPECT_EQ(packedBytes(LLMIR_F16, 33, 7), 2 * 7 * 32 * 2);
   EXPECT_EQ(packedBytes(LLMIR_F32, 33, 7), 2 * 7 * 32 * 4);
   EXPECT_EQ(packedBytes(LLMIR_BF16, 33, 7), 2 * 32 * 32 * 2);
   EXPECT_THROW(packedShape(LLMIR_F32, 0, 7), std::invalid_argument);
@@ -24,7 +26,8 @@ TEST(Packing, Shapes) {
   EXPECT_THROW(packedShape(LLMIR_I32, 7, 7), std::invalid_argument);
   EXPECT_THROW(packedBytes(LLMIR_F32, int64_t(1) << 40, int64_t(1) << 40),
                std::invalid_argument);
-  EXPECT_THROW(parseDtype("f16"), std::invalid_argument);
+  EXPECT_EQ(parseDtype("f16"), LLMIR_F16);
+  EXPECT_THROW(parseDtype("f64"), std::invalid_argument);
 }
 
 TEST(Packing, EveryElement) {
@@ -32,8 +35,8 @@ TEST(Packing, EveryElement) {
   ThreadPool pool(3);
   for (int64_t n : {1, 31, 32, 33, 100})
     for (int64_t k : {1, 2, 5, 31, 32, 33, 64, 130, 257})
-      for (llmir_dtype from : {LLMIR_F32, LLMIR_BF16})
-        for (llmir_dtype to : {LLMIR_F32, LLMIR_BF16}) {
+      for (llmir_dtype from : floatTypes)
+        for (llmir_dtype to : floatTypes) {
           Tensor src(from, {n, k});
           src.randomize(random);
           int64_t bytes = packedBytes(to, n, k);
@@ -43,12 +46,15 @@ TEST(Packing, EveryElement) {
 
           int64_t kp = (k + 31) / 32 * 32, panels = (n + 31) / 32;
           for (int64_t row = 0; row < panels * 32; ++row)
-            for (int64_t i = 0; i < (to == LLMIR_F32 ? k : kp); ++i) {
+            for (int64_t i = 0; i < (to == LLMIR_BF16 ? kp : k); ++i) {
               float value = row < n && i < k ? src.at(row * k + i) : 0;
               int64_t panel = row / 32, column = row % 32;
               if (to == LLMIR_F32) {
                 const float *p = reinterpret_cast<float *>(packed.data());
                 ASSERT_EQ(p[(panel * k + i) * 32 + column], value);
+              } else if (to == LLMIR_F16) {
+                const uint16_t *p = reinterpret_cast<uint16_t *>(packed.data());
+                ASSERT_EQ(p[(panel * k + i) * 32 + column], toF16(value));
               } else {
                 const uint16_t *p = reinterpret_cast<uint16_t *>(packed.data());
                 ASSERT_EQ(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What the kernel tests share: tensors that compiled code would pass, random
-// numbers, bf16, and the dispatch levels of this machine.
+// numbers, the types of 16 bits, and the dispatch levels of this machine.
 #ifndef LLMIR_TEST_RUNTIME_TEST_SUPPORT_H
 #define LLMIR_TEST_RUNTIME_TEST_SUPPORT_H
 
@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <initializer_list>
 #include <random>
@@ -32,7 +33,43 @@ inline uint16_t toBF16(float value) {
   return uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-/// A dense tensor of f32, bf16 or i32.
+/// By the definition of the format, rather than by its bits.
+inline float fromF16(uint16_t value) {
+  int exponent = value >> 10 & 31, fraction = value & 1023;
+  double size = exponent == 0    ? std::ldexp(fraction, -24)
+                : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                 : std::ldexp(1024 + fraction, exponent - 25);
+  return float(std::copysign(size, value & 0x8000 ? -1.0 : 1.0));
+}
+
+inline uint16_t toF16(float value) {
+  uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (std::isnan(value))
+    return sign | 0x7e00;
+  double size = std::abs(double(value));
+  if (size >= 65520)
+    return sign | 0x7c00;
+  int exponent = size < 0x1p-14 ? -14 : std::ilogb(size);
+  // Rounds to even; 1024 carries into the exponent.
+  double units = std::nearbyint(std::ldexp(size, 10 - exponent));
+  return sign | uint16_t(units + 1024 * (exponent + 14));
+}
+
+/// How much a value may be off once it is rounded to `dtype`, relative to it.
+inline double roundingOf(llmir_dtype dtype) {
+  return dtype == LLMIR_F16 ? 0x1p-11 : dtype == LLMIR_BF16 ? 0x1p-8 : 0;
+}
+
+/// `value` as it is when it has been stored in `dtype`.
+inline float stored(llmir_dtype dtype, float value) {
+  return dtype == LLMIR_F16    ? fromF16(toF16(value))
+         : dtype == LLMIR_BF16 ? fromBF16(toBF16(value))
+                               : value;
+}
+
+inline constexpr llmir_dtype floatTypes[] = {LLMIR_F32, LLMIR_BF16, LLMIR_F16};
+
+/// A dense tensor of f32, bf16, f16 or i32.
 class Tensor {
 public:
   Tensor(llmir_dtype dtype, std::initializer_list<int64_t> sizes)
@@ -52,12 +89,22 @@ public:
     return reinterpret_cast<const T *>(bytes.data());
   }
   float at(int64_t i) const {
-    return dtype == LLMIR_BF16 ? fromBF16(data<uint16_t>()[i])
-                               : data<float>()[i];
+    return dtype == LLMIR_BF16  ? fromBF16(data<uint16_t>()[i])
+           : dtype == LLMIR_F16 ? fromF16(data<uint16_t>()[i])
+                                : data<float>()[i];
+  }
+  /// All elements, for oracles that read them often.
+  std::vector<double> values() const {
+    std::vector<double> result(count());
+    for (int64_t i = 0; i < count(); ++i)
+      result[i] = at(i);
+    return result;
   }
   void set(int64_t i, float value) {
     if (dtype == LLMIR_BF16)
       data<uint16_t>()[i] = toBF16(value);
+    else if (dtype == LLMIR_F16)
+      data<uint16_t>()[i] = toF16(value);
     else
       data<float>()[i] = value;
   }

@@ -9,6 +9,7 @@
 #define LLMIR_VECTOR_WIDTH 16
 #define LLMIR_ACCUMULATORS 24
 #define LLMIR_HAS_FMA 1
+#define LLMIR_HAS_F16C 1
 #define LLMIR_HAS_DPBF16 1
 #include "level.inc"
 
@@ -18,6 +19,8 @@
 namespace llmir::runtime::kernels::amx {
 
 static constexpr int64_t tileHeight = 16;
+static constexpr int64_t unitBytes = ProductBF16::unitBytes;
+static constexpr int64_t blockUnits = blockBytes / unitBytes;
 /// Units of a panel that one instruction consumes.
 static constexpr int64_t stepUnits = 16;
 /// What a step takes of a panel, and of a tile of rows.
@@ -218,9 +221,10 @@ bool requestTiles() {
 }
 
 const Table &table() {
-  static constexpr LinearKernels tiles = {tileHeight, tileHeight, 4, 256, 8,
-                                          packTiles,  linearTiles};
-  static constexpr Table kernels = {linearKernelsF32, tiles, attentionKernels};
+  static constexpr LinearKernels tiles = {
+      tileHeight, tileHeight, unitBytes, 4, 256, 8, packTiles, linearTiles};
+  static constexpr Table kernels = {linearKernelsF32, tiles, linearKernelsF16,
+                                    attentionKernels};
   return kernels;
 }
 

@@ -5,6 +5,7 @@
 #define LLMIR_VECTOR_WIDTH 16
 #define LLMIR_ACCUMULATORS 24
 #define LLMIR_HAS_FMA 1
+#define LLMIR_HAS_F16C 1
 #define LLMIR_HAS_DPBF16 0
 #include "level.inc"
 
@@ -12,7 +13,7 @@ namespace llmir::runtime::kernels::LLMIR_LEVEL {
 
 const Table &table() {
   static constexpr Table kernels = {linearKernelsF32, linearKernelsBF16,
-                                    attentionKernels};
+                                    linearKernelsF16, attentionKernels};
   return kernels;
 }
 

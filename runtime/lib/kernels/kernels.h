@@ -6,6 +6,8 @@
 #ifndef LLMIR_RUNTIME_LIB_KERNELS_KERNELS_H
 #define LLMIR_RUNTIME_LIB_KERNELS_KERNELS_H
 
+#include "llmir/runtime/abi.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,27 +29,29 @@ struct llmir_kv_cache {
 
 namespace llmir::runtime::kernels {
 
-/// A panel is a sequence of units: 32 columns of one k (f32) or of two (bf16).
-enum : int64_t { unitBytes = 128 };
-
+/// A panel is a sequence of units: 32 columns of one k (f32, f16) or of two
+/// (bf16).
 /// Rows are computed in tiles of nearly equal height; tile t begins at row
 /// t * rows / tiles.
 struct LinearArgs {
   const void *x;      ///< As `pack` wrote it.
   const void *w;      ///< Panels.
   int64_t units;      ///< Of a panel.
-  int64_t panelBytes; ///< units * unitBytes
+  int64_t panelBytes; ///< units * the kernel's unitBytes
   int64_t rows, tiles;
   int64_t columns; ///< N
   void *out;
   int64_t outStride; ///< In elements.
-  bool outBF16;
+  int32_t outDtype;  ///< f32 if `accumulate`.
   bool accumulate;
+  const void *bias; ///< [columns], or null.
+  int32_t biasDtype;
 };
 
 struct LinearKernels {
   int64_t tileRows;   ///< The greatest height of a tile.
   int64_t rowPadding; ///< 1, or tileRows if the packed tiles are all that high.
+  int64_t unitBytes;  ///< Of a panel's unit.
   int64_t xUnitBytes; ///< What a row takes per unit when packed.
   int64_t blockRows;  ///< Rows to compute at once, for the sake of the caches.
   int64_t blockPanels;
@@ -75,9 +79,13 @@ struct AttentionArgs {
   int64_t queryRowStride, queryHeadStride;
   void *out;
   int64_t outRowStride, outHeadStride;
-  bool outBF16;
+  int32_t outDtype;
   int64_t groupHeads; ///< Query heads of a KV head.
   float scale;
+  float softcap;       ///< 0 for none.
+  int64_t window;      ///< 0 for none.
+  const float *sinks;  ///< Of each query head; or null.
+  const float *slopes; ///< Of each query head; or null.
 };
 
 /// Query vectors [vectorBegin, vectorEnd), counted row by row and then head by
@@ -105,7 +113,7 @@ struct AttentionKernels {
 };
 
 struct Table {
-  LinearKernels linearF32, linearBF16;
+  LinearKernels linearF32, linearBF16, linearF16;
   AttentionKernels attention;
 };
 

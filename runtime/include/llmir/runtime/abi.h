@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#define LLMIR_ABI_VERSION 1
+#define LLMIR_ABI_VERSION 2
 #define LLMIR_MAX_RANK 4
 
 /* The symbols that a compiled model exports:
@@ -32,6 +32,7 @@ typedef enum llmir_dtype {
   LLMIR_F32 = 0,
   LLMIR_BF16 = 1,
   LLMIR_I32 = 2,
+  LLMIR_F16 = 3,
 } llmir_dtype;
 
 /* A strided view of a buffer. Strides are in elements; the last one is 1. */
@@ -52,6 +53,29 @@ typedef struct llmir_context llmir_context;
 /* Works on rows [begin, end); called from several threads at once. */
 typedef void (*llmir_rows_fn)(void *captures, int64_t begin, int64_t end);
 
+/* What a product does to its sums before they are stored:
+ * out = (accumulate ? out : 0) + (sum + bias). */
+typedef struct llmir_linear_epilogue {
+  const llmir_tensor *bias; /* [N], f32, bf16 or f16; or null */
+  int64_t accumulate;       /* Whether the sums are added to the output. */
+} llmir_linear_epilogue;
+
+/* How scores are made of a query and the keys it sees. With `position` that of
+ * the query and j that of a key, a score is, in this order,
+ *   s = scale * (query . key)
+ *   s = softcap * tanh(s / softcap), unless softcap is 0
+ *   s = s + alibi_slopes[h] * (j - position), if there are slopes
+ * for position - window < j <= position, or for all j <= position if window is
+ * 0. A sink is one more score of each head, which has no value: it takes part
+ * in the softmax and adds nothing to the output. */
+typedef struct llmir_attention_params {
+  float scale;
+  float softcap;                    /* 0 or more */
+  int64_t window;                   /* 0 or more */
+  const llmir_tensor *sinks;        /* [H], f32; or null */
+  const llmir_tensor *alibi_slopes; /* [H], f32; or null */
+} llmir_attention_params;
+
 /* The runtime's functions. Each runs on the whole thread pool and returns when
  * its work is done. Shapes: T new tokens, S sequences, K inputs, N outputs, H
  * heads, D = head_dim. */
@@ -64,21 +88,22 @@ typedef struct llmir_runtime {
   void (*parallel_for)(llmir_context *context, llmir_rows_fn fn, void *captures,
                        int64_t rows);
 
-  /* out[t, n] = (accumulate ? out[t, n] : 0) + sum_k x[t, k] * w[n, k].
+  /* out[t, n] = epilogue(sum_k x[t, k] * w[n, k]).
    * x: [T, K], of the weight's dtype. w: packed in panels (see packing.h). out:
-   * [T, N], f32, or the weight's dtype if nothing is accumulated. The sum is in
-   * f32. Its order and roundings depend on the weight's dtype and the level of
+   * [T, N], f32; bf16 or f16 if nothing is accumulated. The sum is in f32, and so
+   * is the epilogue. Its order and roundings depend on the weight's dtype and the level of
    * the CPU alone (AMX sums the even and the odd products of 32 k apart; the
    * portable level does not fuse a product with its sum), and never on T, the
    * row, the rest of the batch or the threads: on one machine a row's result is
    * the same bits in any company. */
   void (*linear)(llmir_context *context, const llmir_tensor *x,
-                 const llmir_tensor *w, const llmir_tensor *out,
-                 int64_t accumulate);
+                 const llmir_tensor *w, const llmir_linear_epilogue *epilogue,
+                 const llmir_tensor *out);
 
   /* Stores token t's keys and values at slots[t] = block * block_size + offset.
    * keys, values: [T, H, D], f32 or the cache's dtype; rounded to the cache's
-   * dtype. slots: [T], i32. */
+   * dtype, to nearest even (in f16, what is too large becomes infinite).
+   * slots: [T], i32. */
   void (*append_kv)(llmir_context *context, llmir_kv_cache *cache,
                     int64_t layer, const llmir_tensor *keys,
                     const llmir_tensor *values, const llmir_tensor *slots);
@@ -86,14 +111,17 @@ typedef struct llmir_runtime {
   /* Causal attention of each new token over its sequence's cached context.
    * Sequence s owns rows row_starts[s] .. row_starts[s + 1] of the query, its
    * last tokens: row r sees positions 0 .. context_lens[s] - (row_starts[s + 1]
-   * - r), inclusive. Position p lies in block block_table[s, p / block_size].
-   * query: [T, H, D], f32. out: [T, H, D], f32 or bf16. block_table: [S, W],
-   * context_lens: [S], row_starts: [S + 1], all i32. */
+   * - r), inclusive, and of these what the window leaves. Position p lies in
+   * block block_table[s, p / block_size]; of a block that no row sees, the entry
+   * may be anything.
+   * query: [T, H, D], f32. out: [T, H, D], f32, bf16 or f16. block_table:
+   * [S, W], context_lens: [S], row_starts: [S + 1], all i32. */
   void (*paged_attention)(llmir_context *context, llmir_kv_cache *cache,
                           int64_t layer, const llmir_tensor *query,
                           const llmir_tensor *block_table,
                           const llmir_tensor *context_lens,
-                          const llmir_tensor *row_starts, float scale,
+                          const llmir_tensor *row_starts,
+                          const llmir_attention_params *params,
                           const llmir_tensor *out);
 } llmir_runtime;
 
