@@ -25,13 +25,21 @@ func.func @linear_rounded(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) ->
 
 // -----
 
-// To other types, it is rounded after.
+// To any type that it writes, whatever the weight's is; to others, it is
+// converted after.
 // CHECK-LABEL: func @linear_to_f16
-// CHECK: %[[Y:.*]] = llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : tensor<?x64xf32>) -> tensor<?x64xf32>
-// CHECK: arith.truncf %[[Y]] : tensor<?x64xf32> to tensor<?x64xf16>
+// CHECK: llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : tensor<?x64xf16>) -> tensor<?x64xf16>
+// CHECK-NEXT: return
 func.func @linear_to_f16(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) -> tensor<?x64xf16> {
   %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf16>
   return %0 : tensor<?x64xf16>
+}
+// CHECK-LABEL: func @linear_to_f64
+// CHECK: %[[Y:.*]] = llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : tensor<?x64xf32>) -> tensor<?x64xf32>
+// CHECK-NEXT: arith.extf %[[Y]] : tensor<?x64xf32> to tensor<?x64xf64>
+func.func @linear_to_f64(%x: tensor<?x192xf16>, %w: tensor<2x192x32xf16>) -> tensor<?x64xf64> {
+  %0 = llm.linear %x, %w : (tensor<?x192xf16>, tensor<2x192x32xf16>) -> tensor<?x64xf64>
+  return %0 : tensor<?x64xf64>
 }
 
 // -----
@@ -61,29 +69,50 @@ func.func @linear_residual_bf16(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf1
 
 // -----
 
-// A bias stands in each row before the kernel adds to it.
+// A bias is an input of the kernel's epilogue, in its own type.
 // CHECK-LABEL: func @linear_bias
-// CHECK-SAME: %[[B:[^ ]*]]: tensor<64xbf16>)
-// CHECK-DAG: %[[WIDE:.*]] = arith.extf %[[B]] : tensor<64xbf16> to tensor<64xf32>
-// CHECK-DAG: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x64xf32>
-// CHECK: %[[ROWS:.*]] = linalg.broadcast ins(%[[WIDE]] : tensor<64xf32>) outs(%[[EMPTY]] : tensor<?x64xf32>) dimensions = [0]
-// CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[ROWS]] : tensor<?x64xf32>)
-func.func @linear_bias(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>, %b: tensor<64xbf16>) -> tensor<?x64xf32> {
-  %0 = llm.linear %x, %w bias %b : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<64xbf16>) -> tensor<?x64xf32>
+// CHECK-SAME: %[[X:[^ ]*]]: tensor<?x192xf16>, %[[W:[^ ]*]]: tensor<2x192x32xf16>, %[[B:[^ ]*]]: tensor<64xbf16>)
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x64xf16>
+// CHECK-NEXT: llm.call_kernel linear ins(%[[X]], %[[W]], %[[B]] : {{.*}}) outs(%[[EMPTY]] : tensor<?x64xf16>) {extras = ["bias"]} -> tensor<?x64xf16>
+// CHECK-NEXT: return
+func.func @linear_bias(%x: tensor<?x192xf16>, %w: tensor<2x192x32xf16>, %b: tensor<64xbf16>) -> tensor<?x64xf16> {
+  %0 = llm.linear %x, %w bias %b : (tensor<?x192xf16>, tensor<2x192x32xf16>, tensor<64xbf16>) -> tensor<?x64xf16>
+  return %0 : tensor<?x64xf16>
+}
+
+// -----
+
+// With a residual, all of it is added in one call.
+// CHECK-LABEL: func @linear_both
+// CHECK-SAME: %[[B:[^ ]*]]: tensor<64xf64>, %[[H:[^ ]*]]: tensor<?x64xf32>)
+// CHECK-NEXT: %[[BIAS:.*]] = arith.truncf %[[B]] : tensor<64xf64> to tensor<64xf32>
+// CHECK-NEXT: llm.call_kernel linear accumulate ins(%{{.*}}, %{{.*}}, %[[BIAS]] : {{.*}}) outs(%[[H]] : tensor<?x64xf32>) {extras = ["bias"]}
+// CHECK-NEXT: return
+func.func @linear_both(%x: tensor<?x192xf32>, %w: tensor<2x192x32xf32>, %b: tensor<64xf64>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w bias %b residual %h : (tensor<?x192xf32>, tensor<2x192x32xf32>, tensor<64xf64>, tensor<?x64xf32>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
 
 // -----
 
-// Bias and residual: their sum does.
-// CHECK-LABEL: func @linear_both
-// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x64xf32>)
-// CHECK: %[[ROWS:.*]] = linalg.broadcast
-// CHECK: %[[INIT:.*]] = arith.addf %[[ROWS]], %[[H]]
-// CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[INIT]] : tensor<?x64xf32>)
-func.func @linear_both(%x: tensor<?x192xf32>, %w: tensor<2x192x32xf32>, %b: tensor<64xf32>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
-  %0 = llm.linear %x, %w bias %b residual %h : (tensor<?x192xf32>, tensor<2x192x32xf32>, tensor<64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
-  return %0 : tensor<?x64xf32>
+!kv = !llm.paged_kv_cache<f16, 2, 2, 32, 16, 512>
+
+// What changes the scores is passed on: numbers as attributes, sinks and slopes
+// as inputs in f32. The kernel rounds to f16 itself.
+// CHECK-LABEL: func @attention_variants
+// CHECK-SAME: %[[SINKS:[^ ]*]]: tensor<6xbf16>, %[[SLOPES:[^ ]*]]: tensor<6xf32>
+// CHECK: %[[WIDE:.*]] = arith.extf %[[SINKS]] : tensor<6xbf16> to tensor<6xf32>
+// CHECK: llm.call_kernel paged_attention ins({{.*}}, %[[WIDE]], %[[SLOPES]] : {{.*}}) outs(%{{.*}} : tensor<?x6x32xf16>)
+// CHECK-SAME: {extras = ["sinks", "alibi"], scale = 1.250000e-01 : f32, softcap = 3.000000e+01 : f32, window = 128 : i64} -> tensor<?x6x32xf16>
+// CHECK: llm.call_kernel paged_attention ins({{.*}}, %[[SLOPES]] : {{.*}}) {{.*}}extras = ["alibi"], scale = 1.250000e-01 : f32}
+func.func @attention_variants(%kv: !kv, %q: tensor<?x6x32xf32>, %b: tensor<?x?xi32>, %lens: tensor<?xi32>, %rows: tensor<?xi32>,
+                              %sinks: tensor<6xbf16>, %slopes: tensor<6xf32>) -> (tensor<?x6x32xf16>, tensor<?x6x32xf32>) {
+  %0 = llm.paged_attention %q, %kv, %b, %lens rows %rows sinks %sinks alibi %slopes
+         {scale = 0.125 : f32, softcap = 30.0 : f32, window = 128 : i64}
+    : (tensor<?x6x32xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<6xbf16>, tensor<6xf32>) -> tensor<?x6x32xf16>
+  %1 = llm.paged_attention %q, %kv, %b, %lens rows %rows alibi %slopes {scale = 0.125 : f32}
+    : (tensor<?x6x32xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<6xf32>) -> tensor<?x6x32xf32>
+  return %0, %1 : tensor<?x6x32xf16>, tensor<?x6x32xf32>
 }
 
 // -----

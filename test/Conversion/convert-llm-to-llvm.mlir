@@ -4,7 +4,7 @@
 
 // The version is exported, the entry point too; all else is internal, and loops
 // stay loops: nobody has a memcpy for what LLVM might make of them.
-// CHECK: llvm.mlir.global external constant @llmir_abi_version(1 : i32)
+// CHECK: llvm.mlir.global external constant @llmir_abi_version(2 : i32)
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: attributes {passthrough = ["no-builtins", "noinline"]}
 // CHECK: llvm.func internal @layer({{.*}}) attributes {passthrough = ["no-builtins", "noinline"], sym_visibility = "private"}
@@ -73,7 +73,8 @@ func.func private @layer(%x: memref<?xi8>) {
 
 // A product: the function stands at 24 in the runtime's table, the context that
 // it wants at 8. Operands are llmir_tensors on the stack: data, dtype (f32 0,
-// bf16 1, i32 2), rank, sizes, strides. The last operand says whether to add.
+// bf16 1, i32 2, f16 3), rank, sizes, strides. An llmir_linear_epilogue has the
+// bias, null here, and whether to add.
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
 // CHECK-DAG: %[[F32:.*]] = llvm.mlir.constant(0 : i32)
@@ -83,7 +84,11 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
 // CHECK-DAG: %[[C32:.*]] = llvm.mlir.constant(32 : index)
 // CHECK-DAG: %[[I1:.*]] = llvm.mlir.constant(1 : index)
-// CHECK-COUNT-3: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
+// CHECK-DAG: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
+// CHECK-DAG: %[[UNDEF:.*]] = llvm.mlir.undef : !llvm.struct<(ptr, i64)>
+// CHECK: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
+// CHECK: %[[EPILOGUE:.*]] = llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i64)>
+// CHECK-COUNT-2: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
 // CHECK-NEXT: %[[LINEAR:.*]] = llvm.load
 // CHECK-NEXT: llvm.getelementptr %[[RUNTIME]][8]
@@ -99,9 +104,12 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK: llvm.insertvalue %[[BF16]], %{{.*}}[1]
 // CHECK-NEXT: llvm.insertvalue %[[RANK4]], %{{.*}}[2]
 // CHECK: llvm.store %{{.*}}, %[[W:.*]] :
+// CHECK: %[[NO_BIAS:.*]] = llvm.insertvalue %[[NULL]], %[[UNDEF]][0]
+// CHECK-NEXT: %[[ADDS:.*]] = llvm.insertvalue %[[ONE]], %[[NO_BIAS]][1]
+// CHECK-NEXT: llvm.store %[[ADDS]], %[[EPILOGUE]]
 // CHECK: llvm.insertvalue %[[F32]], %{{.*}}[1]
 // CHECK: llvm.store %{{.*}}, %[[OUT:.*]] :
-// CHECK: llvm.call %[[LINEAR]](%[[CONTEXT]], %[[X]], %[[W]], %[[OUT]], %[[ONE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK: llvm.call %[[LINEAR]](%[[CONTEXT]], %[[X]], %[[W]], %[[EPILOGUE]], %[[OUT]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
@@ -119,18 +127,28 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 !kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
 
 // The other functions of the table, at 16, 32 and 40. Without `accumulate` a
-// product stores; a cache is a pointer, a layer a number, the scale an f32
-// before the outputs.
+// product stores; a cache is a pointer, a layer a number. Attention is given
+// llmir_attention_params: scale, softcap, window, sinks, slopes.
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
 // CHECK-DAG: %[[SCALE:.*]] = llvm.mlir.constant(5.000000e-01 : f32)
-// CHECK-DAG: %[[STORE:.*]] = llvm.mlir.constant(0 : i64)
+// CHECK-DAG: %[[NO_CAP:.*]] = llvm.mlir.constant(0.000000e+00 : f32)
+// CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)
+// CHECK-DAG: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
-// CHECK: llvm.call %{{.*}}, %[[STORE]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK: %[[STORES:.*]] = llvm.insertvalue %[[ZERO]], %{{.*}}[1] : !llvm.struct<(ptr, i64)>
+// CHECK-NEXT: llvm.store %[[STORES]]
+// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][32]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][40]
-// CHECK: llvm.call %{{.*}}, %[[SCALE]], %{{.*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, f32, !llvm.ptr) -> ()
+// CHECK: %[[P0:.*]] = llvm.insertvalue %[[SCALE]], %{{.*}}[0] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK-NEXT: %[[P1:.*]] = llvm.insertvalue %[[NO_CAP]], %[[P0]][1]
+// CHECK-NEXT: %[[P2:.*]] = llvm.insertvalue %[[ZERO]], %[[P1]][2]
+// CHECK-NEXT: %[[P3:.*]] = llvm.insertvalue %[[NULL]], %[[P2]][3]
+// CHECK-NEXT: %[[P4:.*]] = llvm.insertvalue %[[NULL]], %[[P3]][4]
+// CHECK-NEXT: llvm.store %[[P4]], %[[PARAMS:.*]] :
+// CHECK: llvm.call %{{.*}}, %[[PARAMS]], %{{[^,]*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][16]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
@@ -153,6 +171,44 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // A loop over rows keeps its own signature.
 // CHECK: llvm.func internal @rows(%{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64) attributes
 func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes {llm.row_loop} {
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f16, 2, 2, 32, 16, 512>
+
+// What a kernel can do without is a pointer in its structure, wherever it stands
+// in `extras`.
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-DAG: %[[F16:.*]] = llvm.mlir.constant(3 : i32)
+// CHECK-DAG: %[[CAP:.*]] = llvm.mlir.constant(3.000000e+01 : f32)
+// CHECK-DAG: %[[WINDOW:.*]] = llvm.mlir.constant(128 : i64)
+// CHECK: llvm.insertvalue %[[F16]], %{{.*}}[1]
+// CHECK: llvm.store %{{.*}}, %[[BIAS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
+// CHECK: llvm.insertvalue %[[BIAS]], %{{.*}}[0] : !llvm.struct<(ptr, i64)>
+// CHECK: llvm.getelementptr %{{.*}}[64]
+// CHECK: llvm.store %{{.*}}, %[[SINKS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
+// CHECK: llvm.insertvalue %[[SINKS]], %{{.*}}[3] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK: llvm.store %{{.*}}, %[[SLOPES:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
+// CHECK: llvm.insertvalue %[[SLOPES]], %{{.*}}[4] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  %c0 = arith.constant 0 : index
+  %c64 = arith.constant 64 : index
+  %n = memref.dim %token_ids, %c0 : memref<?xi32>
+  %b = memref.view %weights[%c0][] : memref<?xi8> to memref<64xf16>
+  %k = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x2x32xf32>
+  %slopes = memref.view %weights[%c0][] : memref<?xi8> to memref<2xf32>
+  %sinks = memref.view %weights[%c64][] : memref<?xi8> to memref<2xf32>
+  llm.call_kernel linear ins(%k, %k, %b : memref<?x2x32xf32>, memref<?x2x32xf32>, memref<64xf16>)
+    outs(%logits : memref<?x64xf32>) {extras = ["bias"]}
+  llm.call_kernel paged_attention ins(%cache, %c0, %k, %block_table, %context_lens, %row_starts, %slopes, %sinks
+      : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>, memref<2xf32>, memref<2xf32>)
+    outs(%k : memref<?x2x32xf32>)
+    {extras = ["alibi", "sinks"], scale = 0.5 : f32, softcap = 30.0 : f32, window = 128 : i64}
   return
 }
 
@@ -188,9 +244,9 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // -----
 
 // An llmir_tensor has a dtype that the runtime knows.
-func.func @step(%x: memref<4xf16>) {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'memref<4xf16>'}}
-  llm.call_kernel linear ins(%x, %x : memref<4xf16>, memref<4xf16>) outs(%x : memref<4xf16>)
+func.func @step(%x: memref<4xf64>) {
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'memref<4xf64>'}}
+  llm.call_kernel linear ins(%x, %x : memref<4xf64>, memref<4xf64>) outs(%x : memref<4xf64>)
   return
 }
 
@@ -198,7 +254,7 @@ func.func @step(%x: memref<4xf16>) {
 
 // It has room for four dimensions.
 func.func @step(%x: memref<1x2x3x4x5xf32>) {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'memref<1x2x3x4x5xf32>'}}
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'memref<1x2x3x4x5xf32>'}}
   llm.call_kernel linear ins(%x, %x : memref<1x2x3x4x5xf32>, memref<1x2x3x4x5xf32>) outs(%x : memref<1x2x3x4x5xf32>)
   return
 }
@@ -207,7 +263,7 @@ func.func @step(%x: memref<1x2x3x4x5xf32>) {
 
 // It describes buffers, not tensors.
 func.func @step(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16 or i32 with up to 4 dimensions, not 'tensor<4x4xf32>'}}
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'tensor<4x4xf32>'}}
   %0 = llm.call_kernel linear ins(%x, %x : tensor<4x4xf32>, tensor<4x4xf32>) outs(%x : tensor<4x4xf32>) -> tensor<4x4xf32>
   return %0 : tensor<4x4xf32>
 }
@@ -216,7 +272,7 @@ func.func @step(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
 
 // Each function of the table has its operands.
 func.func @step(%x: memref<4x4xf32>) {
-  // expected-error @+1 {{linear takes 2 inputs and 1 outputs}}
+  // expected-error @+1 {{linear takes 2 inputs, those that `extras` names after them, and 1 outputs}}
   llm.call_kernel linear ins(%x : memref<4x4xf32>) outs(%x : memref<4x4xf32>)
   return
 }
@@ -251,5 +307,38 @@ func.func @step(%kv: !kv, %q: memref<?x2x32xf32>, %i: memref<?xi32>, %t: memref<
   llm.call_kernel paged_attention accumulate ins(%kv, %c0, %q, %t, %i, %i
       : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
     outs(%q : memref<?x2x32xf32>) {scale = 1.0 : f32}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{linear takes no sinks}}
+  llm.call_kernel linear ins(%x, %x, %x : memref<4x4xf32>, memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {extras = ["sinks"]}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{names bias twice}}
+  llm.call_kernel linear ins(%x, %x, %x, %x : memref<4x4xf32>, memref<4x4xf32>, memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {extras = ["bias", "bias"]}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  %c0 = arith.constant 0 : index
+  // expected-error @+1 {{bias must be a memref, not 'index'}}
+  llm.call_kernel linear ins(%x, %x, %c0 : memref<4x4xf32>, memref<4x4xf32>, index) outs(%x : memref<4x4xf32>) {extras = ["bias"]}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{linear takes no softcap or window}}
+  llm.call_kernel linear ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {window = 4 : i64}
   return
 }

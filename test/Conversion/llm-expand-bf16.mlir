@@ -1,5 +1,5 @@
-// RUN: llmir-opt %s -llm-expand-bf16 -split-input-file | FileCheck %s
-// RUN: llmir-opt %s -llm-expand-bf16 -inline -canonicalize -split-input-file | FileCheck %s --check-prefix=BITS
+// RUN: llmir-opt %s -llm-expand-bf16 -split-input-file -verify-diagnostics | FileCheck %s
+// RUN: llmir-opt %s -llm-expand-bf16 -inline -canonicalize -split-input-file -verify-diagnostics | FileCheck %s --check-prefix=BITS
 
 // Widening: bf16 is the upper half of f32.
 // CHECK-LABEL: func @widen
@@ -108,16 +108,45 @@ func.func @arithmetic(%x: vector<4xbf16>, %y: vector<4xbf16>) -> vector<4xbf16> 
 // CHECK-NOT: arith.{{extf|truncf}}
 // CHECK: arith.cmpf olt, %{{.*}}, %{{.*}} : f32
 // CHECK-NOT: arith.{{extf|truncf}}
-// CHECK: arith.sitofp %{{.*}} : i32 to f32
+// CHECK: arith.sitofp %{{.*}} : i16 to f32
 // CHECK-NOT: arith.{{extf|truncf}}
 // CHECK: math.fpowi %{{.*}}, %{{.*}} : f32, i32
 // CHECK-NOT: arith.{{extf|truncf}}
 // CHECK: return
-func.func @mixed(%x: bf16, %y: bf16, %n: i32) -> (i1, bf16, bf16) {
+func.func @mixed(%x: bf16, %y: bf16, %m: i16, %n: i32) -> (i1, bf16, bf16) {
   %0 = arith.cmpf olt, %x, %y : bf16
-  %1 = arith.sitofp %n : i32 to bf16
+  %1 = arith.sitofp %m : i16 to bf16
   %2 = math.fpowi %x, %n : bf16, i32
   return %0, %1, %2 : i1, bf16, bf16
+}
+
+// -----
+
+// f64, and integers that f32 does not have, are rounded to an odd f32 first.
+// llm-expand-bf16-run.mlir shows that this rounds once.
+// CHECK-LABEL: func @double
+// CHECK: %[[N:.*]] = arith.truncf %{{.*}} : f64 to f32
+// CHECK: arith.extf %[[N]] : f32 to f64
+// CHECK-NOT: f64 to bf16
+// CHECK: arith.bitcast %{{.*}} : i16 to bf16
+// CHECK: arith.sitofp %{{.*}} : vector<4xi32> to vector<4xf64>
+// CHECK: arith.truncf %{{.*}} : vector<4xf64> to vector<4xf32>
+// CHECK: arith.bitcast %{{.*}} : vector<4xi16> to vector<4xbf16>
+// CHECK: arith.extf %{{.*}} : f32 to f64
+// CHECK-NEXT: return
+func.func @double(%x: f64, %n: vector<4xi32>, %h: bf16) -> (bf16, vector<4xbf16>, f64) {
+  %0 = arith.truncf %x : f64 to bf16
+  %1 = arith.sitofp %n : vector<4xi32> to vector<4xbf16>
+  %2 = arith.extf %h : bf16 to f64
+  return %0, %1, %2 : bf16, vector<4xbf16>, f64
+}
+
+// -----
+
+func.func @long(%n: i64) -> bf16 {
+  // expected-error @+1 {{cannot round 'i64' to bf16 at once; convert it to f32 first}}
+  %0 = arith.sitofp %n : i64 to bf16
+  return %0 : bf16
 }
 
 // -----

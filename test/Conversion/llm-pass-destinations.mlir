@@ -43,6 +43,38 @@ func.func private @layer(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4
 
 // -----
 
+// The size of what a call returns is that of its destination.
+// CHECK-LABEL: func @of_result
+// CHECK-SAME: %[[X:[^ ]*]]: tensor<?x4xf32>, %[[H:[^ ]*]]: tensor<?x4xf32>, %[[OUT:[^ ]*]]: tensor<?x8xf32>)
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x4xf32>
+// CHECK: %[[R:.*]] = call @layer(%[[X]], %[[H]], %[[EMPTY]])
+// CHECK: %[[Y:.*]] = llm.call_kernel linear ins(%[[R]] : tensor<?x4xf32>) outs(%[[OUT]] :
+// CHECK: return %[[Y]]
+// CHECK-LABEL: func @caller
+// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x4xf32>, %[[OUT:[^ ]*]]: tensor<?x8xf32>)
+// CHECK: call @of_result(%{{.*}}, %[[H]], %[[OUT]])
+func.func private @of_result(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x8xf32> {
+  %c0 = arith.constant 0 : index
+  %0 = call @layer(%x, %h) : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %t = tensor.dim %0, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x8xf32>
+  %1 = llm.call_kernel linear ins(%0 : tensor<?x4xf32>) outs(%empty : tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %1 : tensor<?x8xf32>
+}
+func.func @caller(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x8xf32> {
+  %0 = call @of_result(%x, %h) : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}
+func.func private @layer(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %c0 = arith.constant 0 : index
+  %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x4xf32>
+  %0 = llm.call_kernel linear ins(%x, %h : tensor<?x4xf32>, tensor<?x4xf32>) outs(%empty : tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
 // A result that is written over an argument needs no other place.
 // CHECK-LABEL: func private @in_place
 // CHECK-SAME: (%{{[^ ]*}}: tensor<?x4xf32>, %{{[^ ]*}}: tensor<?x4xf32>) -> tensor<?x4xf32> {

@@ -220,3 +220,13 @@ func.func @carried(%n: index) {
   llm.call_kernel linear ins() outs(%0 : memref<4xf32>)
   return
 }
+
+// -----
+
+// Nor a number that was a buffer.
+func.func @address() {
+  %a = memref.alloc() : memref<4xf32>
+  // expected-error @+1 {{takes the address of a planned buffer, under which its life cannot be followed}}
+  %0 = memref.extract_aligned_pointer_as_index %a : memref<4xf32> -> index
+  return
+}

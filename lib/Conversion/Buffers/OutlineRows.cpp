@@ -140,9 +140,8 @@ private:
         loc, body.getFunctionType(), FlatSymbolRefAttr::get(body));
     Value rows = getValueOrCreateConstantIndexOp(builder, loc,
                                                  loop.getMixedUpperBound()[0]);
-    builder.create<llmir::llm::CallKernelOp>(
-        loc, TypeRange(), builder.getStringAttr("parallel_for"),
-        ValueRange{callee, slot, rows}, ValueRange(), UnitAttr(), FloatAttr());
+    builder.create<llmir::llm::CallKernelOp>(loc, "parallel_for",
+                                             ValueRange{callee, slot, rows});
   }
 
   static Value castTo(OpBuilder &builder, Location loc, Value value,

@@ -127,6 +127,9 @@ private:
     for (Operation *user : value.getUsers()) {
       if (user->hasTrait<OpTrait::ReturnLike>())
         return user->emitError("returns a buffer that is made in its function");
+      if (isa<memref::ExtractAlignedPointerAsIndexOp>(user))
+        return user->emitError("takes the address of a planned buffer, under "
+                               "which its life cannot be followed");
       unsigned position = positions[block.findAncestorOpInBlock(*user)];
       buffer.end = std::max(buffer.end, position);
       bool isView = isa<ViewLikeOpInterface>(user);

@@ -16,6 +16,9 @@ namespace llmir {
 
 using namespace mlir;
 
+/// How many bits of an integer these types have.
+static constexpr unsigned kF32Precision = 24, kF64Precision = 53;
+
 namespace {
 /// `type`, with its elements replaced.
 Type withElement(Type type, Type element) {
@@ -68,6 +71,23 @@ struct ExpandExtF : OpRewritePattern<arith::ExtFOp> {
   }
 };
 
+/// Through f32, which has every bf16.
+struct ExpandExtFToF64 : OpRewritePattern<arith::ExtFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::ExtFOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!getElementTypeOrSelf(op.getIn()).isBF16() ||
+        !getElementTypeOrSelf(op.getType()).isF64())
+      return rewriter.notifyMatchFailure(op, "not bf16 to f64");
+    Value single = rewriter.create<arith::ExtFOp>(
+        op.getLoc(), withElement(op.getType(), rewriter.getF32Type()),
+        op.getIn());
+    rewriter.replaceOpWithNewOp<arith::ExtFOp>(op, op.getType(), single);
+    return success();
+  }
+};
+
 /// Adds half of the last kept place, or a bit less where that place is even; a
 /// NaN keeps its upper half, made quiet.
 struct ExpandTruncF : OpRewritePattern<arith::TruncFOp> {
@@ -97,6 +117,72 @@ struct ExpandTruncF : OpRewritePattern<arith::TruncFOp> {
   }
 };
 
+/// Through f32, rounded to odd: towards zero, with the last place set if
+/// anything was lost. Rounding that to nearest gives what one rounding would.
+struct ExpandTruncFFromF64 : OpRewritePattern<arith::TruncFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::TruncFOp op,
+                                PatternRewriter &rewriter) const override {
+    Value in = op.getIn();
+    if (!getElementTypeOrSelf(in).isF64() ||
+        !getElementTypeOrSelf(op.getType()).isBF16())
+      return rewriter.notifyMatchFailure(op, "not f64 to bf16");
+    Location loc = op.getLoc();
+    Bits bits(rewriter, loc, op.getType());
+    Type single = withElement(op.getType(), rewriter.getF32Type());
+    Value nearest = rewriter.create<arith::TruncFOp>(loc, single, in);
+    Value back = rewriter.create<arith::ExtFOp>(loc, in.getType(), nearest);
+    auto compare = [&](arith::CmpFPredicate predicate, Value a, Value b) {
+      return rewriter.create<arith::CmpFOp>(loc, predicate, a, b);
+    };
+    Value zero = rewriter.create<arith::ConstantOp>(
+        loc, rewriter.getZeroAttr(in.getType()));
+    // Of numbers of one sign, the one farther from zero has the greater bits.
+    Value above = compare(arith::CmpFPredicate::OGT, back, in);
+    Value below = compare(arith::CmpFPredicate::OLT, back, in);
+    Value positive = compare(arith::CmpFPredicate::OGT, in, zero);
+    Value away = rewriter.create<arith::SelectOp>(loc, positive, above, below);
+    Value lost = bits.apply<arith::OrIOp>(above, below);
+    Value word = rewriter.create<arith::BitcastOp>(loc, bits.type(32), nearest);
+    Value truncated = bits.apply<arith::SubIOp>(
+        word, rewriter.create<arith::ExtUIOp>(loc, bits.type(32), away));
+    Value odd = bits.apply<arith::OrIOp>(
+        truncated, rewriter.create<arith::ExtUIOp>(loc, bits.type(32), lost));
+    Value rounded = rewriter.create<arith::BitcastOp>(loc, single, odd);
+    rewriter.replaceOpWithNewOp<arith::TruncFOp>(op, op.getType(), rounded);
+    return success();
+  }
+};
+
+/// An integer that f32 may not have exactly goes through f64.
+template <typename Op> struct ConvertThroughF64 : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Op op,
+                                PatternRewriter &rewriter) const override {
+    auto integer = dyn_cast<IntegerType>(getElementTypeOrSelf(op.getIn()));
+    if (!getElementTypeOrSelf(op.getType()).isBF16() || !integer ||
+        integer.getWidth() <= kF32Precision ||
+        integer.getWidth() > kF64Precision)
+      return rewriter.notifyMatchFailure(op, "f32 will do, or f64 will not");
+    Value wide = rewriter.create<Op>(
+        op.getLoc(), withElement(op.getType(), rewriter.getF64Type()),
+        op.getIn());
+    rewriter.replaceOpWithNewOp<arith::TruncFOp>(op, op.getType(), wide);
+    return success();
+  }
+};
+
+/// Whether an integer is rounded to f64 before it is to bf16.
+bool roundsTwice(Operation *op) {
+  if (!isa<arith::SIToFPOp, arith::UIToFPOp>(op) ||
+      !getElementTypeOrSelf(op->getResult(0)).isBF16())
+    return false;
+  auto integer = dyn_cast<IntegerType>(getElementTypeOrSelf(op->getOperand(0)));
+  return integer && integer.getWidth() > kF64Precision;
+}
+
 /// Arithmetic on bf16 happens in f32, and is rounded.
 struct ComputeInF32 : RewritePattern {
   ComputeInF32(MLIRContext *context)
@@ -108,6 +194,7 @@ struct ComputeInF32 : RewritePattern {
     if (!OpTrait::hasElementwiseMappableTraits(op) ||
         isa<arith::ExtFOp, arith::TruncFOp, arith::BitcastOp, arith::SelectOp>(
             op) ||
+        roundsTwice(op) ||
         (llvm::none_of(op->getOperandTypes(), isBF16) &&
          llvm::none_of(op->getResultTypes(), isBF16)))
       return rewriter.notifyMatchFailure(op, "no arithmetic on bf16");
@@ -137,11 +224,23 @@ struct ExpandBF16Pass : llmir::impl::ExpandBF16Base<ExpandBF16Pass> {
     llmir::populateExpandBF16Patterns(patterns);
     if (failed(
             applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
+      return signalPassFailure();
+    getOperation()->walk([&](Operation *op) {
+      if (!roundsTwice(op))
+        return;
+      op->emitError() << "cannot round " << op->getOperand(0).getType()
+                      << " to bf16 at once; convert it to f32 first";
       signalPassFailure();
+    });
   }
 };
 } // namespace
 
 void llmir::populateExpandBF16Patterns(RewritePatternSet &patterns) {
-  patterns.add<ComputeInF32, ExpandExtF, ExpandTruncF>(patterns.getContext());
+  MLIRContext *context = patterns.getContext();
+  patterns.add<ComputeInF32, ExpandExtF, ExpandExtFToF64, ExpandTruncF,
+               ExpandTruncFFromF64>(context);
+  // Before arithmetic in f32.
+  patterns.add<ConvertThroughF64<arith::SIToFPOp>,
+               ConvertThroughF64<arith::UIToFPOp>>(context, /*benefit=*/2);
 }

@@ -34,23 +34,39 @@ using namespace llmir::llm;
 
 namespace {
 
+/// The structure that a kernel takes after its inputs.
+enum class Parameters { None, Linear, Attention };
+
 /// A function of the runtime's table.
 struct KernelEntry {
   StringLiteral name;
   size_t offset;
+  /// Of inputs, those that are always there.
   unsigned numInputs, numOutputs;
-  bool takesScale;
-  /// Whether the flag that outputs are added to is passed.
-  bool takesAccumulate;
+  Parameters parameters;
 };
 
 constexpr KernelEntry kKernels[] = {
-    {"parallel_for", offsetof(llmir_runtime, parallel_for), 3, 0, false, false},
-    {"linear", offsetof(llmir_runtime, linear), 2, 1, false, true},
-    {"append_kv", offsetof(llmir_runtime, append_kv), 5, 0, false, false},
-    {"paged_attention", offsetof(llmir_runtime, paged_attention), 6, 1, true,
-     false},
+    {"parallel_for", offsetof(llmir_runtime, parallel_for), 3, 0,
+     Parameters::None},
+    {"linear", offsetof(llmir_runtime, linear), 2, 1, Parameters::Linear},
+    {"append_kv", offsetof(llmir_runtime, append_kv), 5, 0, Parameters::None},
+    {"paged_attention", offsetof(llmir_runtime, paged_attention), 6, 1,
+     Parameters::Attention},
 };
+
+/// The optional inputs of a kernel: pointers in its structure.
+SmallVector<StringRef> extrasOf(const KernelEntry &kernel) {
+  switch (kernel.parameters) {
+  case Parameters::None:
+    return {};
+  case Parameters::Linear:
+    return {"bias"};
+  case Parameters::Attention:
+    return {"sinks", "alibi"};
+  }
+  llvm_unreachable("every kind of parameters is listed");
+}
 
 const KernelEntry *findKernel(StringRef name) {
   for (const KernelEntry &kernel : kKernels)
@@ -64,6 +80,8 @@ std::optional<llmir_dtype> dtypeOf(Type type) {
     return LLMIR_F32;
   if (type.isBF16())
     return LLMIR_BF16;
+  if (type.isF16())
+    return LLMIR_F16;
   if (type.isInteger(32))
     return LLMIR_I32;
   return std::nullopt;
@@ -108,16 +126,19 @@ struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
       }
       return success();
     };
-    if (failed(append(op.getInputs(), adaptor.getInputs())))
+    if (failed(append(op.getInputs().take_front(kernel->numInputs),
+                      adaptor.getInputs().take_front(kernel->numInputs))))
       return failure();
-    if (FloatAttr scale = op.getScaleAttr())
-      operands.push_back(
-          rewriter.create<LLVM::ConstantOp>(loc, rewriter.getF32Type(), scale));
+    if (kernel->parameters != Parameters::None) {
+      FailureOr<Value> parameters =
+          buildParameters(rewriter, function, op, *kernel,
+                          adaptor.getInputs().drop_front(kernel->numInputs));
+      if (failed(parameters))
+        return failure();
+      operands.push_back(*parameters);
+    }
     if (failed(append(op.getOutputs(), adaptor.getOutputs())))
       return failure();
-    if (kernel->takesAccumulate)
-      operands.push_back(rewriter.create<LLVM::ConstantOp>(
-          loc, rewriter.getI64Type(), op.getAccumulate() ? 1 : 0));
 
     SmallVector<Type> types =
         llvm::to_vector(ValueRange(operands).drop_front().getTypes());
@@ -129,6 +150,83 @@ struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
   }
 
 private:
+  /// Puts a structure on the stack, once a call of the function, and returns
+  /// its address.
+  static Value onStack(ConversionPatternRewriter &rewriter, Location loc,
+                       FunctionOpInterface function, Value structure) {
+    auto pointer = LLVM::LLVMPointerType::get(rewriter.getContext());
+    Value slot;
+    {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(&function.getFunctionBody().front());
+      Value one =
+          rewriter.create<LLVM::ConstantOp>(loc, rewriter.getI64Type(), 1);
+      slot = rewriter.create<LLVM::AllocaOp>(loc, pointer, structure.getType(),
+                                             one);
+    }
+    rewriter.create<LLVM::StoreOp>(loc, structure, slot);
+    return slot;
+  }
+
+  /// Fills an `llmir_linear_epilogue` or `llmir_attention_params` on the stack.
+  FailureOr<Value> buildParameters(ConversionPatternRewriter &rewriter,
+                                   FunctionOpInterface function,
+                                   CallKernelOp op, const KernelEntry &kernel,
+                                   ValueRange extras) const {
+    static_assert(offsetof(llmir_linear_epilogue, bias) == 0 &&
+                  offsetof(llmir_linear_epilogue, accumulate) == 8 &&
+                  sizeof(llmir_linear_epilogue) == 16);
+    static_assert(offsetof(llmir_attention_params, scale) == 0 &&
+                  offsetof(llmir_attention_params, softcap) == 4 &&
+                  offsetof(llmir_attention_params, window) == 8 &&
+                  offsetof(llmir_attention_params, sinks) == 16 &&
+                  offsetof(llmir_attention_params, alibi_slopes) == 24 &&
+                  sizeof(llmir_attention_params) == 32);
+    Location loc = op.getLoc();
+    Type f32 = rewriter.getF32Type(), i64 = rewriter.getI64Type();
+    SmallVector<Value> members;
+    auto addFloat = [&](FloatAttr value) {
+      members.push_back(rewriter.create<LLVM::ConstantOp>(
+          loc, f32, value ? value : rewriter.getF32FloatAttr(0)));
+    };
+    auto addInteger = [&](int64_t value) {
+      members.push_back(rewriter.create<LLVM::ConstantOp>(loc, i64, value));
+    };
+    if (kernel.parameters == Parameters::Attention) {
+      addFloat(op.getScaleAttr());
+      addFloat(op.getSoftcapAttr());
+      addInteger(op.getWindow().value_or(0));
+    }
+    for (StringRef name : extrasOf(kernel)) {
+      Value member;
+      if (op.getExtras())
+        for (auto [index, extra] : llvm::enumerate(*op.getExtras()))
+          if (cast<StringAttr>(extra).getValue() == name) {
+            Value original = op.getInputs()[kernel.numInputs + index];
+            FailureOr<Value> tensor =
+                describe(rewriter, loc, function,
+                         cast<MemRefType>(original.getType()), extras[index]);
+            if (failed(tensor))
+              return failure();
+            member = *tensor;
+          }
+      if (!member)
+        member = rewriter.create<LLVM::ZeroOp>(
+            loc, LLVM::LLVMPointerType::get(getContext()));
+      members.push_back(member);
+    }
+    if (kernel.parameters == Parameters::Linear)
+      addInteger(op.getAccumulate());
+
+    auto type = LLVM::LLVMStructType::getLiteral(
+        getContext(), llvm::to_vector(ValueRange(members).getTypes()));
+    Value structure = rewriter.create<LLVM::UndefOp>(loc, type);
+    for (auto [index, member] : llvm::enumerate(members))
+      structure =
+          rewriter.create<LLVM::InsertValueOp>(loc, structure, member, index);
+    return onStack(rewriter, loc, function, structure);
+  }
+
   /// Fills an `llmir_tensor` on the stack and returns its address.
   FailureOr<Value> describe(ConversionPatternRewriter &rewriter, Location loc,
                             FunctionOpInterface function, MemRefType type,
@@ -142,13 +240,6 @@ private:
     Type sizes = LLVM::LLVMArrayType::get(i64, LLMIR_MAX_RANK);
     auto tensorType = LLVM::LLVMStructType::getLiteral(
         context, {pointer, i32, i32, sizes, sizes});
-    Value slot;
-    {
-      OpBuilder::InsertionGuard guard(rewriter);
-      rewriter.setInsertionPointToStart(&function.getFunctionBody().front());
-      Value one = rewriter.create<LLVM::ConstantOp>(loc, i64, 1);
-      slot = rewriter.create<LLVM::AllocaOp>(loc, pointer, tensorType, one);
-    }
     MemRefDescriptor descriptor(value);
     SmallVector<Value> indices(type.getRank(),
                                rewriter.create<LLVM::ConstantOp>(loc, i64, 0));
@@ -165,8 +256,7 @@ private:
       set(descriptor.size(rewriter, loc, i), {3, i});
       set(descriptor.stride(rewriter, loc, i), {4, i});
     }
-    rewriter.create<LLVM::StoreOp>(loc, tensor, slot);
-    return slot;
+    return onStack(rewriter, loc, function, tensor);
   }
 };
 
@@ -264,16 +354,34 @@ private:
     const KernelEntry *kernel = findKernel(op.getKernel());
     if (!kernel)
       return op.emitError() << "the runtime has no kernel " << op.getKernel();
-    if (op.getInputs().size() != kernel->numInputs ||
+    ArrayRef<Attribute> extras;
+    if (op.getExtras())
+      extras = op.getExtras()->getValue();
+    if (op.getInputs().size() != kernel->numInputs + extras.size() ||
         op.getOutputs().size() != kernel->numOutputs)
       return op.emitError()
-             << kernel->name << " takes " << kernel->numInputs << " inputs and "
+             << kernel->name << " takes " << kernel->numInputs
+             << " inputs, those that `extras` names after them, and "
              << kernel->numOutputs << " outputs";
-    if (op.getScale().has_value() != kernel->takesScale)
+    SmallVector<StringRef> known = extrasOf(*kernel);
+    for (auto [index, extra] : llvm::enumerate(extras)) {
+      StringRef name = llvm::cast<StringAttr>(extra).getValue();
+      if (!llvm::is_contained(known, name))
+        return op.emitError() << kernel->name << " takes no " << name;
+      if (llvm::is_contained(extras.take_front(index), extra))
+        return op.emitError() << "names " << name << " twice";
+      Type type = op.getInputs()[kernel->numInputs + index].getType();
+      if (!isa<MemRefType>(type))
+        return op.emitError() << name << " must be a memref, not " << type;
+    }
+    bool isAttention = kernel->parameters == Parameters::Attention;
+    if (op.getScale().has_value() != isAttention)
       return op.emitError()
              << kernel->name
-             << (kernel->takesScale ? " needs a scale" : " takes no scale");
-    if (op.getAccumulate() && !kernel->takesAccumulate)
+             << (isAttention ? " needs a scale" : " takes no scale");
+    if (!isAttention && (op.getSoftcap() || op.getWindow()))
+      return op.emitError() << kernel->name << " takes no softcap or window";
+    if (op.getAccumulate() && kernel->parameters != Parameters::Linear)
       return op.emitError() << kernel->name << " does not accumulate";
     for (Type type : op->getOperandTypes()) {
       if (!isa<ShapedType>(type))
@@ -282,7 +390,8 @@ private:
       if (!memref || !isStrided(memref) || !dtypeOf(memref.getElementType()) ||
           memref.getRank() > LLMIR_MAX_RANK)
         return op.emitError()
-               << "kernels take strided memrefs of f32, bf16 or i32 with up to "
+               << "kernels take strided memrefs of f32, bf16, f16 or i32 with "
+                  "up to "
                << LLMIR_MAX_RANK << " dimensions, not " << type;
     }
     return success();

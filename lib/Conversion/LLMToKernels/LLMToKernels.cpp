@@ -9,7 +9,6 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
@@ -34,15 +33,9 @@ Value emptyResult(OpBuilder &builder, Location loc, RankedTensorType type,
   return builder.create<tensor::EmptyOp>(loc, type, sizes);
 }
 
-Value callKernel(OpBuilder &builder, Location loc, StringRef kernel,
-                 ValueRange inputs, Value output, bool accumulate,
-                 FloatAttr scale = {}) {
-  return builder
-      .create<CallKernelOp>(loc, TypeRange(output.getType()),
-                            builder.getStringAttr(kernel), inputs, output,
-                            accumulate ? builder.getUnitAttr() : UnitAttr(),
-                            scale)
-      .getResult(0);
+/// Whether kernels read and write this type.
+bool isKernelFloat(Type type) {
+  return type.isF32() || type.isBF16() || type.isF16();
 }
 
 /// Converts elements between float types, or returns `tensor` as it is.
@@ -53,6 +46,11 @@ Value convertElements(OpBuilder &builder, Location loc, Value tensor,
            to = element.getIntOrFloatBitWidth();
   if (type.getElementType() == element)
     return tensor;
+  // Neither of bf16 and f16 is the wider one.
+  if (from == to)
+    return convertElements(
+        builder, loc,
+        convertElements(builder, loc, tensor, builder.getF32Type()), element);
   auto converted = type.clone(element);
   if (from < to)
     return builder.create<arith::ExtFOp>(loc, converted, tensor);
@@ -67,48 +65,32 @@ struct LowerLinear : OpRewritePattern<LinearOp> {
     if (!hasPackedWeight(op))
       return rewriter.notifyMatchFailure(op, "the weight is not packed");
     auto type = cast<RankedTensorType>(op.getResult().getType());
-    Type weight = getElementTypeOrSelf(op.getWeight());
-    if (getElementTypeOrSelf(op.getInput()) != weight)
+    if (getElementTypeOrSelf(op.getInput()) !=
+        getElementTypeOrSelf(op.getWeight()))
       return rewriter.notifyMatchFailure(op, "kernels multiply equal types");
 
-    // Kernels add to f32 sums, and round to their weight's type at most.
+    // A residual is what the kernel adds to, in f32. Without one it rounds
+    // itself.
     Location loc = op.getLoc();
     Type f32 = rewriter.getF32Type();
-    Value init = initialSum(rewriter, op, type.clone(f32));
-    bool rounds = !init && type.getElementType() == weight;
-    RankedTensorType sumType = rounds ? type : type.clone(f32);
-    bool accumulate = static_cast<bool>(init);
-    if (!accumulate)
-      init = emptyResult(rewriter, loc, sumType, op.getInput());
-    Value sum = callKernel(rewriter, loc, "linear",
-                           {op.getInput(), op.getWeight()}, init, accumulate);
-    rewriter.replaceOp(
-        op, convertElements(rewriter, loc, sum, type.getElementType()));
+    bool rounds = !op.getResidual() && isKernelFloat(type.getElementType());
+    Value out =
+        op.getResidual()
+            ? convertElements(rewriter, loc, op.getResidual(), f32)
+            : emptyResult(rewriter, loc, rounds ? type : type.clone(f32),
+                          op.getInput());
+    SmallVector<Value> inputs = {op.getInput(), op.getWeight()};
+    if (Value bias = op.getBias())
+      inputs.push_back(isKernelFloat(getElementTypeOrSelf(bias))
+                           ? bias
+                           : convertElements(rewriter, loc, bias, f32));
+    auto call = rewriter.create<CallKernelOp>(loc, "linear", inputs, out);
+    if (op.getBias())
+      call.setExtrasAttr(rewriter.getStrArrayAttr({"bias"}));
+    call.setAccumulate(static_cast<bool>(op.getResidual()));
+    rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
+                                           type.getElementType()));
     return success();
-  }
-
-private:
-  /// The residual, the bias for each row, or their sum; null without either.
-  static Value initialSum(PatternRewriter &rewriter, LinearOp op,
-                          RankedTensorType type) {
-    Location loc = op.getLoc();
-    Value residual = op.getResidual();
-    if (residual)
-      residual =
-          convertElements(rewriter, loc, residual, type.getElementType());
-    if (!op.getBias())
-      return residual;
-    Value empty = emptyResult(rewriter, loc, type, op.getInput());
-    Value rows = rewriter
-                     .create<linalg::BroadcastOp>(
-                         loc,
-                         convertElements(rewriter, loc, op.getBias(),
-                                         type.getElementType()),
-                         empty, ArrayRef<int64_t>{0})
-                     ->getResult(0);
-    if (!residual)
-      return rows;
-    return rewriter.create<arith::AddFOp>(loc, rows, residual);
   }
 };
 
@@ -135,11 +117,10 @@ struct LowerAppendKV : OpRewritePattern<AppendKVOp> {
                  : convertElements(rewriter, loc, value, rewriter.getF32Type());
     };
     rewriter.create<CallKernelOp>(
-        loc, TypeRange(), rewriter.getStringAttr("append_kv"),
+        loc, "append_kv",
         ValueRange{op.getCache(), layerOf(rewriter, loc, op.getLayer()),
                    operand(op.getKeys()), operand(op.getValues()),
-                   op.getSlots()},
-        ValueRange(), UnitAttr(), FloatAttr());
+                   op.getSlots()});
     rewriter.replaceOp(op, op.getCache());
     return success();
   }
@@ -152,8 +133,6 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
                                 PatternRewriter &rewriter) const override {
     if (!op.getRows())
       return rewriter.notifyMatchFailure(op, "not a ragged batch");
-    if (op.getWindow() || op.getSoftcap() || op.getSinks() || op.getAlibi())
-      return rewriter.notifyMatchFailure(op, "a form without a kernel");
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
     FloatAttr scale = op.getScaleAttr();
@@ -161,17 +140,34 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
       scale = rewriter.getF32FloatAttr(
           1.0 / std::sqrt(static_cast<double>(type.getShape().back())));
     Type f32 = rewriter.getF32Type();
-    bool rounds = type.getElementType().isBF16();
-    RankedTensorType outType = rounds ? type : type.clone(f32);
-    Value out =
-        callKernel(rewriter, loc, "paged_attention",
-                   {op.getCache(), layerOf(rewriter, loc, op.getLayer()),
-                    convertElements(rewriter, loc, op.getQuery(), f32),
-                    op.getBlockIndices(), op.getSeqLens(), op.getRows()},
-                   emptyResult(rewriter, loc, outType, op.getQuery()),
-                   /*accumulate=*/false, scale);
-    rewriter.replaceOp(
-        op, convertElements(rewriter, loc, out, type.getElementType()));
+    bool rounds = isKernelFloat(type.getElementType());
+    Value out = emptyResult(rewriter, loc, rounds ? type : type.clone(f32),
+                            op.getQuery());
+    SmallVector<Value> inputs = {
+        op.getCache(),
+        layerOf(rewriter, loc, op.getLayer()),
+        convertElements(rewriter, loc, op.getQuery(), f32),
+        op.getBlockIndices(),
+        op.getSeqLens(),
+        op.getRows()};
+    SmallVector<StringRef> extras;
+    auto addExtra = [&](StringRef name, Value value) {
+      if (!value)
+        return;
+      extras.push_back(name);
+      inputs.push_back(convertElements(rewriter, loc, value, f32));
+    };
+    addExtra("sinks", op.getSinks());
+    addExtra("alibi", op.getAlibi());
+    auto call =
+        rewriter.create<CallKernelOp>(loc, "paged_attention", inputs, out);
+    if (!extras.empty())
+      call.setExtrasAttr(rewriter.getStrArrayAttr(extras));
+    call.setScaleAttr(scale);
+    call.setSoftcapAttr(op.getSoftcapAttr());
+    call.setWindowAttr(op.getWindowAttr());
+    rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
+                                           type.getElementType()));
     return success();
   }
 };

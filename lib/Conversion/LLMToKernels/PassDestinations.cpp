@@ -79,21 +79,26 @@ private:
     return success();
   }
 
+  /// The operand that becomes `result`, if there is one.
+  OpOperand *destinationOf(OpResult result) {
+    if (auto op = dyn_cast<DestinationStyleOpInterface>(result.getOwner()))
+      return op.getTiedOpOperand(result);
+    if (auto insert = dyn_cast<tensor::InsertSliceOp>(result.getOwner()))
+      return &insert.getDestMutable();
+    if (auto call = dyn_cast<func::CallOp>(result.getOwner()))
+      if (auto callee =
+              getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
+          callee && finished.contains(callee))
+        return &call->getOpOperand(
+            resultOwners[callee][result.getResultNumber()]);
+    return nullptr;
+  }
+
   /// Follows a chain of destinations to the first one, or returns null.
   OpOperand *traceDestination(Value value) {
     OpOperand *destination = nullptr;
     while (auto result = dyn_cast<OpResult>(value)) {
-      OpOperand *next = nullptr;
-      if (auto op = dyn_cast<DestinationStyleOpInterface>(result.getOwner()))
-        next = op.getTiedOpOperand(result);
-      else if (auto insert = dyn_cast<tensor::InsertSliceOp>(result.getOwner()))
-        next = &insert.getDestMutable();
-      else if (auto call = dyn_cast<func::CallOp>(result.getOwner()))
-        if (auto callee =
-                getOperation().lookupSymbol<func::FuncOp>(call.getCallee());
-            callee && finished.contains(callee))
-          next = &call->getOpOperand(
-              resultOwners[callee][result.getResultNumber()]);
+      OpOperand *next = destinationOf(result);
       if (!next)
         return destination;
       destination = next;
@@ -102,18 +107,37 @@ private:
     return destination;
   }
 
+  /// The argument and dimension that `size` is the size of. A result is as
+  /// large as its destination, and that as what it was made for.
+  std::optional<std::pair<unsigned, int64_t>> traceSize(Value size) {
+    while (auto dim = size.getDefiningOp<tensor::DimOp>()) {
+      std::optional<int64_t> index = dim.getConstantIndex();
+      if (!index)
+        return std::nullopt;
+      Value source = dim.getSource();
+      if (auto result = dyn_cast<OpResult>(source))
+        if (OpOperand *destination = traceDestination(result))
+          source = destination->get();
+      if (auto argument = dyn_cast<BlockArgument>(source))
+        return std::make_pair(argument.getArgNumber(), *index);
+      auto empty = source.getDefiningOp<tensor::EmptyOp>();
+      if (!empty || !empty.getType().isDynamicDim(*index))
+        return std::nullopt;
+      size = empty.getDynamicSize(*index);
+    }
+    return std::nullopt;
+  }
+
   LogicalResult appendDestination(func::FuncOp function, OpOperand &use,
                                   tensor::EmptyOp empty) {
     // Callers compute the sizes as the callee does, from its arguments.
     SmallVector<std::pair<unsigned, int64_t>> sizes;
     for (Value size : empty.getDynamicSizes()) {
-      auto dim = size.getDefiningOp<tensor::DimOp>();
-      auto argument =
-          dim ? dyn_cast<BlockArgument>(dim.getSource()) : BlockArgument();
-      if (!argument || !dim.getConstantIndex())
+      std::optional<std::pair<unsigned, int64_t>> source = traceSize(size);
+      if (!source)
         return empty.emitError("the size of a result must be that of an "
                                "argument");
-      sizes.emplace_back(argument.getArgNumber(), *dim.getConstantIndex());
+      sizes.push_back(*source);
     }
     unsigned index = function.getNumArguments();
     function.insertArgument(index, empty.getType(), {}, empty.getLoc());

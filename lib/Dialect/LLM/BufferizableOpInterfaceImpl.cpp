@@ -42,9 +42,10 @@ struct CallKernelInterface
     if (failed(toBuffers(call.getInputs(), inputs)) ||
         failed(toBuffers(call.getOutputs(), outputs)))
       return failure();
-    rewriter.create<CallKernelOp>(
-        call.getLoc(), TypeRange(), call.getKernelAttr(), inputs, outputs,
-        call.getAccumulateAttr(), call.getScaleAttr());
+    auto onBuffers = rewriter.create<CallKernelOp>(
+        call.getLoc(), call.getKernel(), inputs, outputs);
+    // All else is as it was, the numbers of inputs and outputs included.
+    onBuffers.getProperties() = call.getProperties();
     replaceOpWithBufferizedValues(rewriter, op, outputs);
     return success();
   }

@@ -65,7 +65,7 @@ RankedTensorType llmir::llm::getPackedType(RankedTensorType weight) {
   int64_t panels = llvm::divideCeil(weight.getDimSize(0), kPanelWidth);
   int64_t depth = weight.getDimSize(1);
   Type element = weight.getElementType();
-  if (element.isF32())
+  if (element.isF32() || element.isF16())
     return RankedTensorType::get({panels, depth, kPanelWidth}, element);
   if (element.isBF16()) {
     int64_t pairs = llvm::alignTo(depth, kPanelDepth) / 2;
@@ -96,10 +96,11 @@ LogicalResult ParameterOp::verify() {
   if (file == result)
     return success();
   Type fileElement = file.getElementType(), element = result.getElementType();
-  bool widens = fileElement.isBF16() && element.isF32();
+  bool widens =
+      (fileElement.isBF16() || fileElement.isF16()) && element.isF32();
   if (fileElement != element && !widens)
-    return emitOpError() << "parameters are only widened from bf16 to f32, not "
-                            "from "
+    return emitOpError() << "parameters are only widened from bf16 or f16 to "
+                            "f32, not from "
                          << fileElement << " to " << element;
   RankedTensorType widened = RankedTensorType::get(file.getShape(), element);
   if (result != widened && result != getPackedType(widened))
@@ -277,6 +278,19 @@ OpFoldResult ActivationOp::fold(FoldAdaptor) {
 // Kernel calls
 //===----------------------------------------------------------------------===//
 
+void CallKernelOp::build(OpBuilder &builder, OperationState &state,
+                         StringRef kernel, ValueRange inputs,
+                         ValueRange outputs) {
+  SmallVector<Type> results;
+  for (Type type : outputs.getTypes())
+    if (isa<RankedTensorType>(type))
+      results.push_back(type);
+  build(builder, state, results, builder.getStringAttr(kernel), inputs, outputs,
+        /*accumulate=*/UnitAttr(), /*extras=*/ArrayAttr(),
+        /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
+        /*window=*/IntegerAttr());
+}
+
 LogicalResult CallKernelOp::verify() {
   StringRef kernel = getKernel();
   if (kernel.empty() || !llvm::isAlpha(kernel.front()) ||
@@ -284,6 +298,10 @@ LogicalResult CallKernelOp::verify() {
                     [](char c) { return llvm::isAlnum(c) || c == '_'; }))
     return emitOpError() << "kernel must be named by an identifier, but is \""
                          << kernel << '"';
+  if (size_t extras = getExtras() ? getExtras()->size() : 0;
+      extras > getInputs().size())
+    return emitOpError() << "has " << getInputs().size()
+                         << " inputs, but names the last " << extras;
   for (auto [output, result] : llvm::zip(getOutputs(), getResults()))
     if (output.getType() != result.getType())
       return emitOpError() << "result is " << result.getType()

@@ -124,7 +124,7 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
     never the number of rows.
 
     A weight may be packed into panels of 32 outputs, which show in its shape:
-    f32 as [ceil(N/32), K, 32], bf16 as [ceil(N/32), K'/2, 32, 2] with K' the
+    f32 and f16 as [ceil(N/32), K, 32], bf16 as [ceil(N/32), K'/2, 32, 2] with K' the
     next multiple of 32 from K on, since dot products take pairs. Padding is 0.
     The types of input and result then say what K and N are.
 
@@ -415,11 +415,17 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
   let description = [{
     Calls the runtime's function `kernel` on tensors or, once bufferized, on
     memrefs, in destination-passing style. A cache operand is changed in place.
-    With `accumulate`, the outputs' contents are read as well as written.
+    With `accumulate`, the outputs' contents are read as well as written. The
+    last inputs may be ones that the kernel can do without: `extras` names them.
+    What `scale`, `softcap` and `window` are is said at `llm.attention`.
 
     ```mlir
     %r = llm.call_kernel linear ins(%x, %w : tensor<?x192xbf16>,
            tensor<2x96x32x2xbf16>) outs(%out : tensor<?x64xf32>)
+           -> tensor<?x64xf32>
+    %s = llm.call_kernel linear ins(%x, %w, %b : tensor<?x192xbf16>,
+           tensor<2x96x32x2xbf16>, tensor<64xbf16>)
+           outs(%out : tensor<?x64xf32>) {extras = ["bias"]}
            -> tensor<?x64xf32>
     ```
   }];
@@ -428,8 +434,15 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     Variadic<AnyType>:$inputs,
     Variadic<AnyShaped>:$outputs,
     UnitAttr:$accumulate,
-    OptionalAttr<F32Attr>:$scale);
+    OptionalAttr<StrArrayAttr>:$extras,
+    OptionalAttr<F32Attr>:$scale,
+    OptionalAttr<F32Attr>:$softcap,
+    OptionalAttr<I64Attr>:$window);
   let results = (outs Variadic<AnyRankedTensor>:$results);
+  let builders = [
+    OpBuilder<(ins "::llvm::StringRef":$kernel, "::mlir::ValueRange":$inputs,
+                   CArg<"::mlir::ValueRange", "{}">:$outputs)>
+  ];
   let assemblyFormat = [{
     custom<KernelName>($kernel) (`accumulate` $accumulate^)?
     `ins` `(` ($inputs^ `:` type($inputs))? `)`

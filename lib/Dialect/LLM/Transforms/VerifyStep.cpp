@@ -69,9 +69,11 @@ private:
           "dynamic sizes, and a cache, and return logits, as tensor<?xVxf32>, "
           "and the cache");
     auto cache = cast<PagedKVCacheType>(type.getInput(kCacheArgument));
-    if (!cache.getElementType().isF32() && !cache.getElementType().isBF16())
-      return step.emitError() << "the runtime's caches hold f32 or bf16, not "
-                              << cache.getElementType();
+    if (!cache.getElementType().isF32() && !cache.getElementType().isBF16() &&
+        !cache.getElementType().isF16())
+      return step.emitError()
+             << "the runtime's caches hold f32, bf16 or f16, not "
+             << cache.getElementType();
     return success();
   }
 
