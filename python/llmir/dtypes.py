@@ -30,7 +30,8 @@ class DType:
 
 FLOAT32 = DType("float32", "F32", "f32", 4)
 BFLOAT16 = DType("bfloat16", "BF16", "bf16", 2)
-DTYPES = (FLOAT32, BFLOAT16)
+FLOAT16 = DType("float16", "F16", "f16", 2)
+DTYPES = (FLOAT32, BFLOAT16, FLOAT16)
 
 
 def by_name(name: str) -> DType:
@@ -40,7 +41,7 @@ def by_name(name: str) -> DType:
             return dtype
     raise LLMIRError(
         f"dtype {name} is not supported; LLMIR runs "
-        + " and ".join(dtype.name for dtype in DTYPES)
+        + _listed([dtype.name for dtype in DTYPES])
     )
 
 
@@ -59,5 +60,9 @@ def by_stored(name: str, tensor: str) -> DType:
             return dtype
     raise LLMIRError(
         f"tensor {tensor} is stored as {name}, which is not supported; LLMIR reads "
-        + " and ".join(dtype.stored for dtype in DTYPES)
+        + _listed([dtype.stored for dtype in DTYPES])
     )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1]

@@ -123,7 +123,10 @@ def _plain(tensor: Tensor, stored: DType, used: DType) -> Iterator[Any]:
 
 
 def widen(data: Bytes, stored: DType, used: DType) -> Bytes:
-    """Return the bytes of bfloat16 numbers as those of the same float32 numbers."""
-    if (stored, used) != (dtypes.BFLOAT16, dtypes.FLOAT32):
-        raise ValueError(f"{stored.name} does not widen to {used.name}")
-    return (data.view("<u2").astype("<u4") << 16).view(np.uint8)
+    """Return the bytes of numbers of 16 bits as those of the same float32 numbers."""
+    if used == dtypes.FLOAT32:
+        if stored == dtypes.BFLOAT16:
+            return (data.view("<u2").astype("<u4") << 16).view(np.uint8)
+        if stored == dtypes.FLOAT16:
+            return data.view("<f2").astype("<f4").view(np.uint8)
+    raise ValueError(f"{stored.name} does not widen to {used.name}")

@@ -84,8 +84,6 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
 // CHECK-DAG: %[[C32:.*]] = llvm.mlir.constant(32 : index)
 // CHECK-DAG: %[[I1:.*]] = llvm.mlir.constant(1 : index)
-// CHECK-DAG: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
-// CHECK-DAG: %[[UNDEF:.*]] = llvm.mlir.undef : !llvm.struct<(ptr, i64)>
 // CHECK: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
 // CHECK: %[[EPILOGUE:.*]] = llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i64)>
 // CHECK-COUNT-2: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
@@ -104,7 +102,8 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK: llvm.insertvalue %[[BF16]], %{{.*}}[1]
 // CHECK-NEXT: llvm.insertvalue %[[RANK4]], %{{.*}}[2]
 // CHECK: llvm.store %{{.*}}, %[[W:.*]] :
-// CHECK: %[[NO_BIAS:.*]] = llvm.insertvalue %[[NULL]], %[[UNDEF]][0]
+// CHECK: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
+// CHECK: %[[NO_BIAS:.*]] = llvm.insertvalue %[[NULL]], %{{.*}}[0] : !llvm.struct<(ptr, i64)>
 // CHECK-NEXT: %[[ADDS:.*]] = llvm.insertvalue %[[ONE]], %[[NO_BIAS]][1]
 // CHECK-NEXT: llvm.store %[[ADDS]], %[[EPILOGUE]]
 // CHECK: llvm.insertvalue %[[F32]], %{{.*}}[1]
@@ -134,8 +133,8 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK-DAG: %[[SCALE:.*]] = llvm.mlir.constant(5.000000e-01 : f32)
 // CHECK-DAG: %[[NO_CAP:.*]] = llvm.mlir.constant(0.000000e+00 : f32)
 // CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)
-// CHECK-DAG: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
+// CHECK: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
 // CHECK: %[[STORES:.*]] = llvm.insertvalue %[[ZERO]], %{{.*}}[1] : !llvm.struct<(ptr, i64)>
 // CHECK-NEXT: llvm.store %[[STORES]]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
@@ -184,14 +183,18 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK-DAG: %[[F16:.*]] = llvm.mlir.constant(3 : i32)
 // CHECK-DAG: %[[CAP:.*]] = llvm.mlir.constant(3.000000e+01 : f32)
 // CHECK-DAG: %[[WINDOW:.*]] = llvm.mlir.constant(128 : i64)
-// CHECK: llvm.insertvalue %[[F16]], %{{.*}}[1]
+// CHECK: %[[AT64:.*]] = llvm.getelementptr %[[WEIGHTS:.*]][64]
+// CHECK: llvm.insertvalue %[[WEIGHTS]], %{{.*}}[0]
+// CHECK-NEXT: llvm.insertvalue %[[F16]], %{{.*}}[1]
 // CHECK: llvm.store %{{.*}}, %[[BIAS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
 // CHECK: llvm.insertvalue %[[BIAS]], %{{.*}}[0] : !llvm.struct<(ptr, i64)>
-// CHECK: llvm.getelementptr %{{.*}}[64]
+// CHECK: llvm.insertvalue %[[AT64]], %{{.*}}[0]
 // CHECK: llvm.store %{{.*}}, %[[SINKS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
-// CHECK: llvm.insertvalue %[[SINKS]], %{{.*}}[3] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
 // CHECK: llvm.store %{{.*}}, %[[SLOPES:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
-// CHECK: llvm.insertvalue %[[SLOPES]], %{{.*}}[4] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK: llvm.insertvalue %[[CAP]], %{{.*}}[1] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK-NEXT: llvm.insertvalue %[[WINDOW]], %{{.*}}[2]
+// CHECK-NEXT: llvm.insertvalue %[[SINKS]], %{{.*}}[3]
+// CHECK-NEXT: llvm.insertvalue %[[SLOPES]], %{{.*}}[4]
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,

@@ -44,7 +44,7 @@ func.func private @layer(%x: tensor<?x4xf32>, %h: tensor<?x4xf32>) -> tensor<?x4
 // -----
 
 // The size of what a call returns is that of its destination.
-// CHECK-LABEL: func @of_result
+// CHECK-LABEL: func private @of_result
 // CHECK-SAME: %[[X:[^ ]*]]: tensor<?x4xf32>, %[[H:[^ ]*]]: tensor<?x4xf32>, %[[OUT:[^ ]*]]: tensor<?x8xf32>)
 // CHECK: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x4xf32>
 // CHECK: %[[R:.*]] = call @layer(%[[X]], %[[H]], %[[EMPTY]])

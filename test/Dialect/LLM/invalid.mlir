@@ -328,7 +328,7 @@ func.func @case() {
 
 // Weights are never narrowed.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 to f32, not from 'f32' to 'bf16'}}
+  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 or f16 to f32, not from 'f32' to 'bf16'}}
   %0 = llm.parameter "model"::"w" from tensor<4xf32> : tensor<4xbf16>
   return
 }
@@ -337,7 +337,7 @@ func.func @case() {
 
 // Integers are no floats.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 to f32, not from 'i8' to 'f32'}}
+  // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 or f16 to f32, not from 'i8' to 'f32'}}
   %0 = llm.parameter "model"::"w" from tensor<4xi8> : tensor<4xf32>
   return
 }
@@ -653,10 +653,19 @@ func.func @case(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) {
 
 // -----
 
-// No kernel reads panels of f16.
+// f16 is widened one number at a time, so it has no pairs.
 func.func @case(%x: tensor<?x192xf16>, %w: tensor<2x96x32x2xf16>) {
-  // expected-error @+1 {{'llm.linear' op weight is 'tensor<2x96x32x2xf16>', but 'tensor<64x192xf16>' has no packed form}}
+  // expected-error @+1 {{'llm.linear' op weight is 'tensor<2x96x32x2xf16>', but the panels of 'tensor<64x192xf16>' are 'tensor<2x192x32xf16>'}}
   %0 = llm.linear %x, %w : (tensor<?x192xf16>, tensor<2x96x32x2xf16>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// No kernel reads panels of f64.
+func.func @case(%x: tensor<?x192xf64>, %w: tensor<2x192x32xf64>) {
+  // expected-error @+1 {{'llm.linear' op weight is 'tensor<2x192x32xf64>', but 'tensor<64x192xf64>' has no packed form}}
+  %0 = llm.linear %x, %w : (tensor<?x192xf64>, tensor<2x192x32xf64>) -> tensor<?x64xf32>
   return
 }
 

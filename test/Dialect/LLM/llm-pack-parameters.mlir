@@ -85,12 +85,12 @@ func.func @types_differ(%x: tensor<?x32xf32>) -> tensor<?x64xf32> {
 
 // -----
 
-// Not packed: there are no panels of f16.
+// Of f16: panels without pairs or padding of the inputs.
 // CHECK-LABEL: func @f16
-// CHECK: llm.parameter "model"::"w" : tensor<64x32xf16>
-func.func @f16(%x: tensor<?x32xf16>) -> tensor<?x64xf32> {
-  %w = llm.parameter "model"::"w" : tensor<64x32xf16>
-  %0 = llm.linear %x, %w : (tensor<?x32xf16>, tensor<64x32xf16>) -> tensor<?x64xf32>
+// CHECK: llm.parameter "model"::"w" from tensor<64x33xf16> : tensor<2x33x32xf16>
+func.func @f16(%x: tensor<?x33xf16>) -> tensor<?x64xf32> {
+  %w = llm.parameter "model"::"w" : tensor<64x33xf16>
+  %0 = llm.linear %x, %w : (tensor<?x33xf16>, tensor<64x33xf16>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
 

@@ -48,11 +48,11 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
 
 // -----
 
-!kv = !llm.paged_kv_cache<f16, 2, 2, 4, 16, 64>
+!kv = !llm.paged_kv_cache<f64, 2, 2, 4, 16, 64>
 
-// Kernels read f32 and bf16.
+// Kernels read f32, bf16 and f16.
 module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
-  // expected-error @+1 {{the runtime's caches hold f32 or bf16, not 'f16'}}
+  // expected-error @+1 {{the runtime's caches hold f32, bf16 or f16, not 'f64'}}
   func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
                   %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
                   %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
