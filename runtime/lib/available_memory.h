@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// How much memory a process may still take without the machine swapping.
+// How much memory a process may still take without the machine swapping or its
+// control group being out of memory.
 #ifndef LLMIR_RUNTIME_LIB_AVAILABLE_MEMORY_H
 #define LLMIR_RUNTIME_LIB_AVAILABLE_MEMORY_H
 
@@ -9,10 +10,14 @@
 
 namespace llmir::runtime {
 
-/// In bytes: `MemAvailable`, which counts what the page cache would give back,
-/// such as the weights of a model that was just written or read. Free memory
-/// alone where the file or the line is missing.
-int64_t availableMemory(const std::string &meminfo = "/proc/meminfo");
+/// In bytes, the least of what the machine and the control groups have. The
+/// machine: `MemAvailable`, which counts what the page cache would give back,
+/// such as the weights of a model that was just written or read; free memory
+/// alone where the file or the line is missing. A control group, of version 2
+/// or 1, and each one around it: its limit less what it uses, page cache that
+/// would be given back not counted. `root` is where the files of the system
+/// start.
+int64_t availableMemory(const std::string &root = "");
 
 } // namespace llmir::runtime
 
