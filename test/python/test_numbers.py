@@ -37,15 +37,24 @@ def test_float32(
     assert model.generate(ids[:7], 40, stop_token_ids=()) == expected
 
 
+@pytest.mark.parametrize(
+    ("dtype", "name", "least"), [("bfloat16", "bf16", 1e-4), ("float16", "f16", 1e-5)]
+)
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_bfloat16(
-    shape: str, make_model: MakeModel, make_artifact: MakeArtifact
+def test_types_of_16_bits(
+    shape: str,
+    dtype: str,
+    name: str,
+    least: float,
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
 ) -> None:
-    directory = make_model(shape, "bfloat16")
+    directory = make_model(shape, dtype)
     exact = tiny.transformers_model(directory, torch.float32)
-    rounded = tiny.transformers_model(directory, torch.bfloat16)
-    model = llmir.load(make_artifact(shape, "bfloat16"), threads=2)
-    assert model.manifest["model"]["dtype"] == "bf16"
+    rounded = tiny.transformers_model(directory, getattr(torch, dtype))
+    model = llmir.load(make_artifact(shape, dtype), threads=2)
+    assert model.manifest["model"]["dtype"] == name
+    assert model.manifest["cache"]["dtype"] == name
     ours, theirs = [], []
     for seed in range(4):
         ids = tiny.prompt(model.vocab_size, LENGTH, seed)
@@ -53,12 +62,15 @@ def test_bfloat16(
         ours.append(tiny.relative_error(model.forward(ids), expected))
         logits = tiny.transformers_logits(rounded, ids)
         theirs.append(tiny.relative_error(logits, expected))
-    assert np.mean(theirs) > 1e-4
+    assert np.mean(theirs) > least
     assert np.mean(ours) <= np.mean(theirs)
 
 
-def test_bfloat16_widened_to_float32(make_model: MakeModel, tmp_path: Path) -> None:
-    directory = make_model("tied", "bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_widened_to_float32(
+    dtype: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    directory = make_model("tied", dtype)
     compile_model(str(directory), tmp_path / "out.llmir", dtype="float32")
     model = llmir.load(tmp_path / "out.llmir")
     reference = tiny.transformers_model(directory, torch.float32)

@@ -22,9 +22,23 @@ def test_widening_keeps_every_bfloat16() -> None:
     assert wide.tobytes() == expected.numpy().tobytes()
 
 
+def test_widening_keeps_every_float16() -> None:
+    every = np.arange(2**16, dtype=np.uint16)
+    wide = weights.widen(every.view(np.uint8), dtypes.FLOAT16, dtypes.FLOAT32)
+    expected = torch.from_numpy(every.view(np.int16)).view(torch.float16).float()
+    # Which NaN a NaN becomes is open.
+    np.testing.assert_array_equal(wide.view("<f4"), expected.numpy())
+
+
+def test_narrowing_is_refused() -> None:
+    with pytest.raises(ValueError, match="bfloat16 does not widen to float16"):
+        weights.widen(np.zeros(4, np.uint8), dtypes.BFLOAT16, dtypes.FLOAT16)
+
+
 def entry(key: str, tensor: torch.Tensor, dtype: str, packed: bool) -> dict[str, Any]:
     """Return what the compiler says of a weight, without its place."""
-    source = {torch.float32: "f32", torch.bfloat16: "bf16"}[tensor.dtype]
+    names = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+    source = names[tensor.dtype]
     size = tensor.numel() * dtypes.by_mlir(dtype).bytes
     if packed:
         size = _native.runtime().packed_bytes(dtype, *tensor.shape)
@@ -49,6 +63,7 @@ def test_any_size_of_piece(
     tensors = {
         "f32": torch.randn(100, 70, generator=random),
         "bf16": torch.randn(131, 45, generator=random).bfloat16(),
+        "f16": torch.randn(131, 45, generator=random).half(),
     }
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     checkpoint = open_checkpoint(tmp_path)
@@ -60,6 +75,10 @@ def test_any_size_of_piece(
         entry("bf16", tensors["bf16"], "bf16", True),
         entry("bf16", tensors["bf16"], "f32", False),
         entry("bf16", tensors["bf16"], "f32", True),
+        entry("f16", tensors["f16"], "f16", False),
+        entry("f16", tensors["f16"], "f16", True),
+        entry("f16", tensors["f16"], "f32", False),
+        entry("f16", tensors["f16"], "f32", True),
         {"kind": "constant", "name": "c", "begin": 2, "bytes": 3},
     ]
     size = 0
