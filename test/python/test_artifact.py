@@ -48,8 +48,13 @@ def dynamic_symbols(path: Path) -> dict[str, int]:
     return symbols
 
 
-def test_the_code_has_the_step_and_needs_nothing(make_artifact: MakeArtifact) -> None:
-    symbols = dynamic_symbols(make_artifact("gqa", "bfloat16") / "model.so")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("cpu", ["native", *X86_LEVELS])
+def test_the_code_has_the_step_and_needs_nothing(
+    dtype: str, cpu: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    compile_model(str(make_model("odd", dtype)), tmp_path / "out", target_cpu=cpu)
+    symbols = dynamic_symbols(tmp_path / "out" / "model.so")
     assert symbols.get("llmir_step", 0) > 0
     assert symbols.get("llmir_abi_version", 0) > 0
     assert [name for name, section in symbols.items() if section == 0] == []
