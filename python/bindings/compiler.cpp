@@ -16,12 +16,14 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/SourceMgr.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
 
 #include <mutex>
 
@@ -120,6 +122,28 @@ std::string toText(llvm::json::Value value) {
   return text;
 }
 
+void registerPasses() {
+  static std::once_flag registered;
+  std::call_once(registered, [] {
+    mlir::registerAllPasses();
+    llmir::registerAllPasses();
+  });
+}
+
+/// llmir-opt, for where only the package is installed. Its options are global
+/// variables of LLVM's, so once in a process.
+int runOpt(std::vector<std::string> arguments) {
+  registerPasses();
+  DialectRegistry registry;
+  llmir::registerAllDialects(registry);
+  std::vector<char *> argv;
+  for (std::string &argument : arguments)
+    argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  return asMainReturnCode(MlirOptMain(int(arguments.size()), argv.data(),
+                                      "LLMIR's optimizer driver\n", registry));
+}
+
 /// A module with the context that it lives in.
 class Program {
 public:
@@ -151,12 +175,9 @@ public:
     return text;
   }
 
-  void run(const std::string &pipeline) {
-    static std::once_flag registered;
-    std::call_once(registered, [] {
-      mlir::registerAllPasses();
-      llmir::registerAllPasses();
-    });
+  std::vector<std::string> run(const std::string &pipeline,
+                               const std::vector<std::string> &printAfter) {
+    registerPasses();
     Diagnostics diagnostics(&context);
     std::string message;
     llvm::raw_string_ostream stream(message);
@@ -164,8 +185,26 @@ public:
     if (failed(parsePassPipeline(pipeline, manager, stream)))
       throw std::runtime_error(diagnostics.takeOr(
           message.empty() ? "no such pipeline" : message.c_str()));
+    std::vector<std::string> passes;
+    if (!printAfter.empty()) {
+      bool all = llvm::is_contained(printAfter, "all");
+      // Asked before every pass, also those that change nothing.
+      auto note = [&](Pass *pass, Operation *) {
+        std::string name = pass->getArgument().str();
+        if (!name.empty() && !llvm::is_contained(passes, name))
+          passes.push_back(name);
+        return false;
+      };
+      auto isWanted = [&](Pass *pass, Operation *) {
+        return all || llvm::is_contained(printAfter, pass->getArgument());
+      };
+      manager.enableIRPrinting(note, isWanted, /*printModuleScope=*/false,
+                               /*printAfterOnlyOnChange=*/all,
+                               /*printAfterOnlyOnFailure=*/false, llvm::outs());
+    }
     if (failed(manager.run(*module)))
       throw std::runtime_error(diagnostics.takeOr("a pass failed"));
+    return passes;
   }
 
   std::string model() {
@@ -204,11 +243,11 @@ public:
     return list;
   }
 
-  nb::list weights() {
+  nb::list weights(bool data) {
     nb::list list;
     auto entries = attribute<ArrayAttr>("llm.weights");
     for (auto entry : entries.getAsRange<DictionaryAttr>())
-      list.append(describeWeight(entry));
+      list.append(describeWeight(entry, data));
     return list;
   }
 
@@ -241,7 +280,7 @@ private:
     return value;
   }
 
-  static nb::dict describeWeight(DictionaryAttr entry) {
+  static nb::dict describeWeight(DictionaryAttr entry, bool data) {
     auto integer = [&](StringRef name) {
       return entry.getAs<IntegerAttr>(name).getInt();
     };
@@ -251,13 +290,15 @@ private:
     result["offset"] = integer("offset");
     result["bytes"] = integer("bytes");
     if (auto theta = entry.getAs<FloatAttr>("theta")) {
-      SmallVector<float> table =
-          computeRopeTable(type, theta.getValueAsDouble(),
-                           entry.getAs<RopeScalingAttr>("scaling"));
       result["kind"] = "constant";
       result["name"] = "rope_table";
-      result["data"] = nb::bytes(reinterpret_cast<const char *>(table.data()),
-                                 table.size() * sizeof(float));
+      if (data) {
+        SmallVector<float> table =
+            computeRopeTable(type, theta.getValueAsDouble(),
+                             entry.getAs<RopeScalingAttr>("scaling"));
+        result["data"] = nb::bytes(reinterpret_cast<const char *>(table.data()),
+                                   table.size() * sizeof(float));
+      }
       return result;
     }
     auto source =
@@ -287,7 +328,11 @@ NB_MODULE(_compiler, m) {
                   "is wrong, a line each: `file:line:column: error: ...`.")
       .def("__str__", &Program::str, "The program's text.")
       .def("run", &Program::run, nb::arg("pipeline"),
-           "Run passes or named pipelines, in mlir-opt's notation.\n\nRaises "
+           nb::arg("print_after") = std::vector<std::string>(),
+           "Run passes or named pipelines, in mlir-opt's notation. After the "
+           "passes named in print_after, or with `all` after every one that "
+           "changed something, print what they worked on to the standard "
+           "output, and return the names of all that ran.\n\nRaises "
            "RuntimeError with what is wrong, a line each.")
       .def_prop_ro("model", &Program::model,
                    "The facts of the attribute llm.model, as JSON.")
@@ -295,8 +340,9 @@ NB_MODULE(_compiler, m) {
                    "The facts of the step's cache, as JSON.")
       .def("parameters", &Program::parameters,
            "What the weight files must have: scope, key, dtype and shape.")
-      .def("weights", &Program::weights,
-           "After llm-cpu-pipeline: what stands where in the weights.")
+      .def("weights", &Program::weights, nb::arg("data") = true,
+           "After llm-cpu-pipeline: what stands where in the weights, and, if "
+           "asked, the data of what is in no file.")
       .def_prop_ro(
           "weights_bytes",
           [](Program &program) { return program.number("llm.weights_bytes"); })
@@ -343,6 +389,9 @@ NB_MODULE(_compiler, m) {
       nb::arg("allow_undefined") = false,
       "Link an object into a shared object, which must need no symbol unless "
       "allow_undefined.");
+  m.def("opt_main", &runOpt, nb::arg("arguments"),
+        "Run llmir-opt with a command line, the program's name first; return "
+        "the exit status.");
   m.def("host_cpu", &llmir::hostCPU,
         "The CPU to tune for on this machine, as LLVM names it.");
 }

@@ -5,13 +5,16 @@
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"
 #include "llmir/runtime/engine.h"
+#include "llmir/runtime/memory.h"
 #include "llmir/runtime/packing.h"
 #include "llmir/runtime/sampler.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -228,6 +231,17 @@ NB_MODULE(_runtime, m) {
       .def_prop_ro("num_free_blocks", &numFreeBlocks)
       .def_prop_ro("num_blocks",
                    [](PyEngine &self) { return self.engine->numBlocks(); })
+      .def_prop_ro(
+          "memory",
+          [](PyEngine &self) {
+            MemoryUse use = self.engine->memory();
+            nb::dict result;
+            result["weights"] = use.weights;
+            result["cache"] = use.cache;
+            result["arena"] = use.arena;
+            return result;
+          },
+          "The bytes that the weights, the whole cache and the arena take.")
       .def_prop_ro("threads",
                    [](PyEngine &self) { return self.engine->threads(); });
 
@@ -278,6 +292,27 @@ NB_MODULE(_runtime, m) {
       "cpu_level", [] { return std::string(cpuLevelName(selectCpuLevel())); },
       "The level of kernels that engines use: the CPU's, or what "
       "LLMIR_CPU_LEVEL asks for.");
+  m.def("cpu_levels", &cpuLevels,
+        "Every level of kernels, lowest first: its name, and the features it "
+        "needs beyond those of the levels before it.");
+  m.def(
+      "memory",
+      [] {
+        Memory memory = readMemory();
+        return std::make_pair(memory.total, memory.available);
+      },
+      "The memory that this process may use at most, and what of it is "
+      "available, in bytes.");
+  m.def("format_bytes", &formatBytes, "bytes"_a,
+        "A number of bytes for people, `1.5 GiB`.");
+  m.def(
+      "check_manifest",
+      [](const std::string &text, const std::string &path) {
+        parseManifest(text, path);
+      },
+      "text"_a, "path"_a,
+      "Raises RuntimeError, with a sentence that names `path`, if the text is "
+      "no manifest that the loader takes.");
   m.def("cpu_features", &hostFeatures,
         "What this CPU can do, by LLVM's names, sorted.");
   m.def(

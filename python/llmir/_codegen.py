@@ -3,9 +3,10 @@
 
 LLVM ends the process when it meets an error of its own. So everything that links
 LLVM runs here, behind a process border, and `llmir.codegen`, which starts it, can
-say what happened. Bad input ends this program with one sentence and status 1.
+say what happened. Bad input ends this program with one sentence and the status
+REFUSED, which is not one that LLVM or Python end a process with.
 
-It is also the command that reproduces a failure:
+It is also the command that reproduces its own death:
 
     python -m llmir._codegen PROGRAM.mlir --emit=asm -o OUT
 """
@@ -15,34 +16,29 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmir import _native, dtypes
 from llmir.errors import LLMIRError
+from llmir.files import shown
+from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
 from llmir.safetensors import open_checkpoint
 from llmir.target import find_target
 
 STAGES = ("llm", "optimized", "linalg", "llvm", "asm", "artifact")
 
-# The files of a directory that `--emit=artifact` writes.
-CODE = "model.so"
-PROGRAM = "model.mlir"
+# For `llmir.artifact`, beside the files that an artifact keeps.
 LAYOUT = "layout.json"
 CONSTANTS = "constants.bin"
 
-# The facts of llm.model that are sizes.
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "head_dim",
-    "max_model_len",
-)
+# What code generation takes whatever the model's size, roughly.
+CODEGEN_BYTES = 256 * 2**20
+
+REFUSED = 3
 
 OUT_OF_MEMORY = "there is not enough memory to compile this program"
 
@@ -57,19 +53,20 @@ def main() -> int:
     parser.add_argument("--max-batch-tokens", type=int, default=512)
     parser.add_argument("--name", help="what messages call the program")
     parser.add_argument("--weights", type=Path, help="check the program against these")
+    parser.add_argument("--print-after", metavar="PASS,...", help="or `all`")
     arguments = parser.parse_args()
     try:
         compile_program(arguments)
     except LLMIRError as error:
         print(error, file=sys.stderr)
-        return 1
+        return REFUSED
     except MemoryError:
         print(OUT_OF_MEMORY, file=sys.stderr)
-        return 1
+        return REFUSED
     except OSError as error:
         where = error.filename or f"cannot write {arguments.output}"
         print(f"{where}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return REFUSED
     return 0
 
 
@@ -93,33 +90,30 @@ def compile_program(arguments: argparse.Namespace) -> None:
     if arguments.weights is not None:
         check_parameters(module.parameters(), arguments.weights)
 
+    wanted = [name for name in (arguments.print_after or "").split(",") if name]
     output: Path = arguments.output
+
+    def run(pipeline: str) -> None:
+        passes = run_pipeline(module, pipeline, path, wanted)
+        check_printed(wanted, passes)
+
     if arguments.emit == "llm":
+        check_printed(wanted, [])
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "optimized":
-        run_pipeline(module, "llm-optimize", path)
+        run("llm-optimize")
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "linalg":
-        run_pipeline(module, "llm-to-linalg", path)
+        run("llm-to-linalg")
         output.write_text(str(module), encoding="utf-8")
     else:
-        pipeline = f"llm-cpu-pipeline{{max-batch-tokens={arguments.max_batch_tokens}}}"
         facts = find_facts(module)
-        run_pipeline(module, pipeline, path)
+        run(f"llm-cpu-pipeline{{max-batch-tokens={arguments.max_batch_tokens}}}")
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
             "artifact": module.emit_object,
         }[arguments.emit]
-        code = generate(emit, target.cpu, target.feature_string)
-        if isinstance(code, str):
-            output.write_text(code, encoding="utf-8")
-            return
-        output.mkdir(exist_ok=True)
-        object_file = output / "model.o"
-        object_file.write_bytes(code)
-        link(compiler.link_shared, object_file, output / CODE)
-        object_file.unlink()
         layout = {
             **facts,
             "target": {
@@ -130,12 +124,82 @@ def compile_program(arguments: argparse.Namespace) -> None:
             "arena_bytes": module.arena_bytes,
             "max_batch_tokens": module.max_batch_tokens,
             "weights_bytes": module.weights_bytes,
-            "weights": write_constants(module.weights(), output / CONSTANTS),
         }
+        check_layout(layout, output)
+        if arguments.emit == "artifact":
+            output.mkdir(exist_ok=True)
+            check_room(module, output)
+        try:
+            code = generate(emit, target.cpu, target.feature_string)
+        except LLMIRError as error:
+            again = [sys.executable, "-m", "llmir._codegen", path]
+            again += [
+                f"--emit={arguments.emit}",
+                f"--target-cpu={arguments.target_cpu}",
+            ]
+            again += [f"--max-batch-tokens={arguments.max_batch_tokens}", "-o", "out"]
+            raise LLMIRError(
+                f"{error}; reproduce it with: {shlex.join(again)}"
+            ) from error
+        if isinstance(code, str):
+            output.write_text(code, encoding="utf-8")
+            return
+        object_file = output / "model.o"
+        object_file.write_bytes(code)
+        link(compiler.link_shared, object_file, output / CODE)
+        object_file.unlink()
+        layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
         optimized = parse()
         run_pipeline(optimized, "llm-optimize", path)
         (output / PROGRAM).write_text(str(optimized), encoding="utf-8")
+
+
+def check_room(module: Any, output: Path) -> None:
+    """Compare what an artifact needs with the disk and the memory that are free.
+
+    output: the directory that it is written to.
+
+    Raises LLMIRError, with both figures, if there is too little.
+    """
+    runtime = _native.runtime()
+    constants = sum(
+        entry["bytes"]
+        for entry in module.weights(data=False)
+        if entry["kind"] == "constant"
+    )
+    # The constants lie in a file of their own until the weights are packed.
+    size = module.weights_bytes + constants
+    free = shutil.disk_usage(output).free
+    if size > free:
+        raise LLMIRError(
+            f"{output} takes {runtime.format_bytes(size)} while it is written, and "
+            f"{runtime.format_bytes(free)} are free on its disk; free some, or write "
+            "to another"
+        )
+    # As numbers, as bytes, and as the one is made from the other.
+    memory = CODEGEN_BYTES + 2 * constants
+    available = runtime.memory()[1]
+    if memory > available:
+        advice = "free some, or compile on a larger machine"
+        if constants > CODEGEN_BYTES:
+            advice = "choose a smaller --max-model-len"
+        raise LLMIRError(
+            f"compiling takes {runtime.format_bytes(memory)} of memory, and "
+            f"{runtime.format_bytes(available)} are available; {advice}"
+        )
+
+
+def check_printed(wanted: list[str], passes: list[str]) -> None:
+    """Raise LLMIRError if a pass that was to be printed after never ran."""
+    for name in wanted:
+        if name not in passes and not (name == "all" and passes):
+            raise LLMIRError(
+                f"no pass {shown(name)} runs up to this stage; those that run are "
+                + ", ".join(passes)
+                if passes
+                else "no pass runs up to this stage, so there is none to print after"
+            )
 
 
 def find_facts(module: Any) -> dict[str, Any]:
@@ -149,35 +213,6 @@ def find_facts(module: Any) -> dict[str, Any]:
         raise LLMIRError(_diagnostics("cannot be run", error)) from error
     check_facts(facts["model"])
     return facts
-
-
-def check_facts(model: dict[str, Any]) -> None:
-    """Raise LLMIRError unless `llm.model` has what the runtime needs, as it must be."""
-
-    def refuse(name: str, expected: str) -> LLMIRError:
-        found = json.dumps(model[name]) if name in model else "missing"
-        return LLMIRError(
-            f"the program cannot be run: {name} of its attribute llm.model must be "
-            f"{expected}, and is {found}"
-        )
-
-    for name in ("architecture", "dtype"):
-        if not isinstance(model.get(name), str):
-            raise refuse(name, "a string")
-    for name in SIZES:
-        if not _is_int(model.get(name), 1, 2**31 - 1):
-            raise refuse(name, "a positive integer of 32 bits")
-    last = model["vocab_size"] - 1
-    ends = model.get("eos_token_ids")
-    if not isinstance(ends, list) or not all(_is_int(end, 0, last) for end in ends):
-        raise refuse("eos_token_ids", f"a list of integers from 0 to {last}")
-    begin = model.get("bos_token_id")
-    if begin is not None and not _is_int(begin, 0, 2**31 - 1):
-        raise refuse("bos_token_id", "an integer of 32 bits that is 0 or more")
-
-
-def _is_int(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
 
 
 def check_parameters(parameters: list[dict[str, Any]], directory: Path) -> None:
@@ -195,21 +230,28 @@ def check_parameters(parameters: list[dict[str, Any]], directory: Path) -> None:
         found = f"{tensor.dtype} {list(tensor.shape)}"
         if expected != found:
             raise LLMIRError(
-                f"the program reads tensor {parameter['key']} as {expected}, and "
-                f"{tensor.file.path} has it as {found}"
+                f"the program reads tensor {shown(parameter['key'])} as {expected}, "
+                f"and {tensor.file.path} has it as {found}"
             )
 
 
-def run_pipeline(module: Any, pipeline: str, program: str) -> None:
-    """Run passes over a module; LLMIRError, with a reproducer, if one fails."""
+def run_pipeline(
+    module: Any, pipeline: str, program: str, print_after: Sequence[str] = ()
+) -> list[str]:
+    """Run passes over a module; LLMIRError, with a reproducer, if one fails.
+
+    print_after: the passes after which the program goes to the standard output.
+    Returns the names of the passes that ran, if any are printed after.
+    """
     try:
-        module.run(pipeline)
+        return list(module.run(pipeline, list(print_after)))
     except RuntimeError as error:
         name = pipeline.partition("{")[0]
+        again = [sys.executable, "-m", "llmir.opt", program]
+        again.append(f"--pass-pipeline=builtin.module({pipeline})")
         raise LLMIRError(
             _diagnostics(f"could not be compiled by the pipeline {name}", error)
-            + f"; reproduce it with: llmir-opt {shlex.quote(program)} "
-            f"--pass-pipeline='builtin.module({pipeline})'"
+            + f"; reproduce it with: {shlex.join(again)}"
         ) from error
 
 

@@ -2,8 +2,7 @@
 """Puts an artifact together: a directory that a serving machine can run.
 
 It holds the code, the packed weights, the program they came from, the tokenizer
-and the manifest, which has every fact that the loader checks. `Manifest` in
-`runtime/include/llmir/runtime/model.h` says what its fields are.
+and the manifest, which has every fact that the loader checks.
 """
 
 from __future__ import annotations
@@ -18,16 +17,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import llmir
 from llmir import _codegen, _native
 from llmir.errors import LLMIRError
+from llmir.files import open_regular, shown
+from llmir.manifest import MANIFEST, WEIGHTS, manifest_text, read_manifest
 from llmir.safetensors import Checkpoint
+from llmir.tokenizer import Tokenizer
 from llmir.weights import write_weights
-
-FORMAT = "llmir-artifact"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-WEIGHTS = "weights.bin"
 
 # Taken along as they are, where the model has them.
 COPIED = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
@@ -40,7 +36,6 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
     Returns the size of the artifact in bytes. Raises LLMIRError if the runtime would
     refuse it.
     """
-    runtime = _native.runtime()
     layout_file = directory / _codegen.LAYOUT
     constants_file = directory / _codegen.CONSTANTS
     layout = json.loads(layout_file.read_text(encoding="utf-8"))
@@ -63,28 +58,17 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
     layout_file.unlink()
     constants_file.unlink()
     for name in COPIED:
-        if (checkpoint.directory / name).exists():
-            shutil.copyfile(checkpoint.directory / name, directory / name)
+        if os.path.lexists(checkpoint.directory / name):
+            source = open_regular(checkpoint.directory / name)
+            with source, (directory / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
 
+    runtime = _native.runtime()
     files = {
         path.name: {"bytes": path.stat().st_size, "xxh3": runtime.xxh3(str(path))}
         for path in sorted(directory.iterdir())
     }
-    manifest = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "abi_version": runtime.ABI_VERSION,
-        "llmir_version": llmir.__version__,
-        "target": layout["target"],
-        "model": layout["model"],
-        "cache": layout["cache"],
-        "step": {
-            "max_batch_tokens": layout["max_batch_tokens"],
-            "arena_bytes": layout["arena_bytes"],
-        },
-        "files": files,
-    }
-    text = json.dumps(manifest, indent=2) + "\n"
+    text = manifest_text(layout, files)
     (directory / MANIFEST).write_text(text, encoding="utf-8")
     check_loadable(directory)
     return sum(file["bytes"] for file in files.values())
@@ -103,20 +87,42 @@ def check_loadable(directory: Path) -> None:
             raise LLMIRError(f"what was compiled cannot be run: {error}") from error
 
 
-def check_replaceable(output: Path) -> None:
-    """Raise LLMIRError if `output` exists and is something else than an artifact."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+def check_tokenizer(directory: Path) -> None:
+    """Raise LLMIRError if a model directory has a tokenizer that cannot be read.
+
+    One without a tokenizer is a model of token ids.
+    """
+    path = directory / "tokenizer.json"
+    if os.path.lexists(path):
+        Tokenizer(path)
+
+
+def check_replaceable(output: Path, *sources: Path) -> None:
+    """Raise LLMIRError if replacing `output` would lose what is not an artifact's.
+
+    sources: the files and directories that are read; they may not be inside.
+    """
+    place = os.path.realpath(output)
+    for source in sources:
+        if Path(os.path.realpath(source)).is_relative_to(place):
+            raise LLMIRError(f"{output} holds {source} and would replace it")
+    if not os.path.lexists(output):
         return
-    try:
-        manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
-        known = manifest["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    if not known:
+    found = {path.name for path in output.iterdir()} if output.is_dir() else None
+    manifest = read_manifest(output) if found else None
+    if found is None or (found and manifest is None):
         raise LLMIRError(
             f"{output} exists and is not an LLMIR artifact; choose another output or "
             "remove it"
         )
+    if manifest is not None:
+        files = manifest.get("files")
+        others = found - {MANIFEST, *(files if isinstance(files, dict) else ())}
+        if others:
+            raise LLMIRError(
+                f"{output} is an artifact and also holds {shown(min(others))}, which "
+                "would be lost; choose another output or move that away"
+            )
 
 
 @contextlib.contextmanager
@@ -165,10 +171,10 @@ def sibling(output: Path) -> Iterator[Path]:
     """Give a temporary directory on the disk of `output`, and remove it."""
     parent = output.absolute().parent
     try:
-        work = tempfile.mkdtemp(prefix=f".{output.name}.", dir=parent)
+        work = tempfile.TemporaryDirectory(
+            prefix=f".{output.name[:64]}.", dir=parent, ignore_cleanup_errors=True
+        )
     except OSError as error:
         raise LLMIRError(f"cannot write to {parent}: {error.strerror}") from error
-    try:
-        yield Path(work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with work as name:
+        yield Path(name)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llmir._codegen import OUT_OF_MEMORY
+from llmir._codegen import OUT_OF_MEMORY, REFUSED
 from llmir.errors import LLMIRError
 
 MODULE = "llmir._codegen"
@@ -27,12 +27,15 @@ def run_compiler(
     max_batch_tokens: int = 512,
     weights: Path | None = None,
     name: str | None = None,
+    print_after: str | None = None,
     module: str = MODULE,
 ) -> None:
     """Compile `program`, a file, up to the stage `emit`, and write `output`.
 
     weights: the directory that the program's parameters are checked against.
     name: the user's own file that `program` is a copy of, for messages.
+    print_after: passes after which the program is printed to the standard error,
+        with commas between them, or `all`.
     module: the module that the child runs.
 
     Raises LLMIRError if the program is refused, or if the compiler dies of it. A
@@ -44,6 +47,8 @@ def run_compiler(
         options.append(f"--weights={weights}")
     if name is not None:
         options.append(f"--name={name}")
+    if print_after is not None:
+        options.append(f"--print-after={print_after}")
     start = [sys.executable, "-m", module]
     # The child must find this very package, however this process found it.
     packages = str(Path(__file__).parent.parent)
@@ -52,7 +57,7 @@ def run_compiler(
         [*start, str(program), *options, "-o", str(output)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -61,7 +66,7 @@ def run_compiler(
     if result.returncode == 0:
         return
     message = result.stderr.strip()
-    if result.returncode == 1 and not message.startswith("Traceback"):
+    if result.returncode == REFUSED and message:
         # Our own program was refused, and the file named is about to go.
         if name is None and str(program) in message:
             message = message.replace(str(program), str(_keep(program)))

@@ -4,12 +4,13 @@
 Each command is a module with a `COMMAND`, which `python -m llmir.NAME` and
 `llmir NAME` both run. Here is the one place that turns errors into a sentence
 and an exit status: 1 for bad input, 2 for a wrong command line, 130 and 143 for
-an interrupt and for termination.
+an interrupt and for termination (129 if the terminal was closed).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import TextIO
 
 from llmir.errors import LLMIRError
+from llmir.files import printable
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ def perform(
     command: Command, parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> int:
     """Run the command with parsed arguments and return the exit status."""
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.getsignal(number) for number in _STOPS}
+    for number, handler in previous.items():
+        # One that was ignored from the start, as under nohup, stays so.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
         command.run(arguments)
         if sys.stdout is not None:
@@ -63,30 +69,61 @@ def perform(
     except UsageError as error:
         parser.error(str(error))
     except LLMIRError as error:
-        print(f"llmir: error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
     except KeyboardInterrupt:
-        print("llmir: interrupted", file=sys.stderr)
+        _complain("llmir: interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our output has had enough. Python would complain again when
         # it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except OSError as error:
+        # The same, if what could not be written is still waiting.
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
-        print(f"llmir: error: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
+        return _fail(f"{where}{error.strerror or error}")
     except MemoryError:
-        print("llmir: error: there is not enough memory", file=sys.stderr)
-        return 1
+        return _fail("there is not enough memory")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return 0
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    # As an exception, so that unfinished outputs are removed on the way out.
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    # As an exception, so that unfinished outputs are removed on the way out; and
+    # once, so that a second signal does not cut that short.
+    for other in _STOPS:
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _fail(message: str) -> int:
+    # What a file says may reach a message; a terminal must not obey it. Lines that
+    # a message has on purpose stay.
+    lines = map(printable, message.split("\n"))
+    _complain("llmir: error: " + "\n".join(lines))
+    return 1
+
+
+def _complain(message: str) -> None:
+    # Nothing can be said where the shell has closed the standard error.
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+
+def _drop_output() -> None:
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def standard_output() -> TextIO:

@@ -9,6 +9,7 @@ runs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -25,8 +26,10 @@ from llmir.command import (
     standard_output,
 )
 from llmir.errors import LLMIRError
+from llmir.files import open_regular
 from llmir.hub import model_directory
 from llmir.importer import import_model
+from llmir.manifest import read_manifest
 from llmir.safetensors import open_checkpoint
 from llmir.target import X86_LEVELS
 
@@ -45,6 +48,7 @@ def compile_model(
     block_size: int = BLOCK_SIZE,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
     weights: Path | None = None,
+    print_after: str | None = None,
 ) -> None:
     """Compile a model and write `output`; None writes a text stage to stdout.
 
@@ -53,23 +57,33 @@ def compile_model(
     dtype, max_model_len, block_size: as for `llmir.importer.import_model`; they
         say nothing about an .mlir file, which has them in it.
     max_batch_tokens: the most tokens of one step, over all sequences.
+    print_after: passes after which the program is printed to the standard error,
+        with commas between them, or `all` for those that change it.
 
     Raises LLMIRError for bad input; then `output` is as it was.
     """
     started = time.monotonic()
     is_artifact = emit == "artifact"
+    is_program = model.endswith(".mlir")
     if output is not None:
         if is_artifact:
             _native.path_text(output.absolute())
-            artifact.check_replaceable(output)
+            output = _through_links(output)
+            sources = [Path(model)] if weights is None else [Path(model), weights]
+            # An artifact's own program may become the next artifact: it is read now.
+            artifact.check_replaceable(output, *sources[is_program:])
         elif output.is_dir():
             raise LLMIRError(f"{output} is a directory, and {emit} is one file")
 
-    is_program = model.endswith(".mlir")
     source = weights if is_program else model_directory(model)
+    if source is not None and read_manifest(source) is not None:
+        raise LLMIRError(
+            f"{source} is compiled already, and this needs the model directory that "
+            "it was compiled from"
+        )
     checkpoint = None if source is None else open_checkpoint(source)
-    if checkpoint is None and (is_artifact or weights is not None):
-        raise LLMIRError(f"{source} has no safetensors weights")
+    if source is not None and checkpoint is None and (is_artifact or is_program):
+        raise LLMIRError(f"{source} {_lacking(source, is_program)}")
     if is_program:
         text = _read_program(Path(model))
     else:
@@ -81,6 +95,9 @@ def compile_model(
             max_model_len=max_model_len,
             block_size=block_size,
         )
+    if is_artifact:
+        assert source is not None
+        artifact.check_tokenizer(source)
 
     with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
         program = Path(scratch) / "model.mlir"
@@ -96,6 +113,7 @@ def compile_model(
                 # The importer has checked its own program.
                 weights=source if is_program else None,
                 name=model if is_program else None,
+                print_after=print_after,
             )
             if emit == "llm" and not is_program:
                 # It is verified now; MLIR would drop the names of its values.
@@ -121,7 +139,7 @@ def compile_model(
             )
         else:
             # Through links: what /dev/stdout points to may be a file.
-            target = output.resolve()
+            target = _through_links(output)
             with artifact.sibling(target) as directory:
                 with artifact.named(directory / "output", str(target)):
                     run(directory / "output")
@@ -133,13 +151,27 @@ def _is_device(output: Path) -> bool:
     return output.exists() and not output.is_file() and not output.is_dir()
 
 
+def _through_links(output: Path) -> Path:
+    # Unlike Path.resolve, this has an answer for a link to itself.
+    return Path(os.path.realpath(output)) if output.is_symlink() else output
+
+
+def _lacking(source: Path, is_program: bool) -> str:
+    if not source.is_dir():
+        return "is not a directory, and the weights are looked for there"
+    if not is_program and not os.path.lexists(source / "config.json"):
+        return "is not a model directory: it has no config.json"
+    return "has no safetensors weights"
+
+
 def _read_program(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LLMIRError(f"{path} is not text: {error.reason}") from error
+    with open_regular(path) as file:
+        try:
+            return file.read().decode("utf-8")
+        except OSError as error:
+            raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise LLMIRError(f"{path} is not text: {error.reason}") from error
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -194,6 +226,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the model directory whose weights an .mlir file names",
     )
+    parser.add_argument(
+        "--print-after",
+        metavar="PASS,...",
+        help="print the program to the standard error after these passes, or after "
+        "`all` that change it",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -219,6 +257,7 @@ def _run(arguments: argparse.Namespace) -> None:
         block_size=arguments.block_size or BLOCK_SIZE,
         max_batch_tokens=arguments.max_batch_tokens,
         weights=arguments.weights,
+        print_after=arguments.print_after,
     )
 
 

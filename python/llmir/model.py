@@ -8,8 +8,8 @@ the size of a step, arguments are checked, and the loop of generation turns.
 from __future__ import annotations
 
 import functools
-import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from llmir import _native
 from llmir.errors import LLMIRError
+from llmir.files import parse_json, shown_value
+from llmir.manifest import read_manifest
 from llmir.tokenizer import Tokenizer
 
 TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
@@ -71,6 +73,12 @@ class Model:
         if not _is_integer(num_blocks, 0, 2**31 - 1):
             raise LLMIRError(f"num_blocks is {num_blocks}, and not 0 or more")
         self.path = Path(path)
+        if (self.path / "config.json").exists() and not read_manifest(self.path):
+            raise LLMIRError(
+                f"{path} is a model directory and not compiled yet; compile it first: "
+                + shlex.join(["python", "-m", "llmir.compile", str(path), "-o"])
+                + " model.llmir"
+            )
         runtime = _native.runtime()
         try:
             native = runtime.Model(_native.path_text(self.path), verify=verify)
@@ -80,8 +88,8 @@ class Model:
         except (RuntimeError, ValueError, MemoryError) as error:
             raise LLMIRError(str(error)) from error
         try:
-            self.manifest: dict[str, Any] = json.loads(native.manifest)
-        except (ValueError, RecursionError) as error:
+            self.manifest: dict[str, Any] = parse_json(native.manifest.encode())
+        except ValueError as error:
             raise LLMIRError(f"cannot read the manifest of {path}: {error}") from error
         ends = self.manifest["model"].get("eos_token_ids", [])
         if not isinstance(ends, list) or not all(type(end) is int for end in ends):
@@ -263,11 +271,21 @@ class Model:
             yield ids[begin : begin + size]
 
     def _checked(self, ids: TokenIds) -> list[int]:
-        array = np.asarray(ids)
+        if isinstance(ids, str | bytes):
+            raise LLMIRError(
+                "the model needs token ids, not text; `encode` turns text into them"
+            )
+        try:
+            array = np.asarray(ids)
+        except ValueError:  # lists of different lengths
+            array = np.empty(0)
         if array.ndim != 1 or array.size == 0:
-            raise LLMIRError("the model needs a list of at least one token id")
+            raise LLMIRError(
+                "the model needs a list of at least one token id, not "
+                + shown_value(ids)
+            )
         if not np.issubdtype(array.dtype, np.integer):
-            raise LLMIRError(f"token ids are integers, not {array.dtype}")
+            raise LLMIRError(f"token ids are integers, not {shown_value(ids)}")
         if array.min() < 0 or array.max() >= self.vocab_size:
             wrong = array.min() if array.min() < 0 else array.max()
             raise LLMIRError(

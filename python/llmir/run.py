@@ -71,6 +71,11 @@ def _run(arguments: argparse.Namespace) -> None:
     output = standard_output()
     model = load(arguments.artifact, threads=arguments.threads)
     prompt = model.encode(arguments.prompt)
+    if not prompt:
+        raise LLMIRError(
+            "the prompt is empty, and this model has no token that begins a text; "
+            "give it at least one character"
+        )
     if len(prompt) == model.max_model_len:
         raise LLMIRError(
             f"the prompt has {len(prompt)} tokens, as many as the model was compiled "
@@ -80,6 +85,7 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     first = started
     count = 0
+    token_id = -1
     for token_id in model.stream(
         prompt,
         arguments.max_tokens,
@@ -97,6 +103,13 @@ def _run(arguments: argparse.Namespace) -> None:
     ended = time.monotonic()
     output.write(decoder.finish() + "\n")
     output.flush()
+    full = len(prompt) + count == model.max_model_len
+    if full and count < arguments.max_tokens and token_id not in model.eos_token_ids:
+        print(
+            f"llmir: the text ends here because it has {model.max_model_len} tokens, "
+            "the most that the model was compiled for (--max-model-len)",
+            file=sys.stderr,
+        )
     parts = [_rate("prompt", len(prompt), len(prompt), first - started)]
     if count > 1:
         # The first token came with the prompt: the time is that of the others.

@@ -12,7 +12,6 @@ header, the data).
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from collections.abc import Iterator, Mapping
@@ -24,12 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from llmir.errors import LLMIRError
+from llmir.files import open_regular, parse_json, read_json, shown, shown_value
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 # The format's own limit on the length of a header.
 MAX_HEADER_BYTES = 100_000_000
+
+# More bits than any file has.
+MAX_BITS = 2**66
 
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
@@ -88,16 +91,14 @@ class File:
         """
         self.path = path
         self.tensors: dict[str, Tensor] = {}
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size < 8:
-                    raise self._bad(f"it has {size} bytes and a header needs 8")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < 8:
+                raise self._bad(f"it has {size} bytes and a header needs 8")
+            try:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:  # a name that no file can have
-            raise LLMIRError(f"cannot read {str(path)!r}: {error}") from error
+            except OSError as error:
+                raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
         length = int.from_bytes(self._map[:8], "little")
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise self._bad(
@@ -122,9 +123,9 @@ class File:
 
     def _parse(self, text: bytes, start: int, size: int) -> None:
         try:
-            header = json.loads(text.decode("utf-8"), object_pairs_hook=self._unique)
-        except (ValueError, RecursionError) as error:
-            raise self._bad(f"its header is not JSON ({error})") from error
+            header = parse_json(text)
+        except ValueError as error:
+            raise self._bad(f"in its header, {error}") from error
         if not isinstance(header, dict):
             raise self._bad("its header is not a JSON object")
         header.pop("__metadata__", None)
@@ -137,8 +138,8 @@ class File:
         ):
             if tensor.begin != position:
                 raise self._bad(
-                    f"tensor {key} begins at byte {tensor.begin - start} of the data, "
-                    f"and the one before it ends at {position - start}"
+                    f"tensor {shown(key)} begins at byte {tensor.begin - start} of the "
+                    f"data, and the one before it ends at {position - start}"
                 )
             position = tensor.end
         if position != size:
@@ -146,35 +147,31 @@ class File:
                 f"its tensors end at byte {position} and the file has {size}"
             )
 
-    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise self._bad("a name occurs twice in its header")
-        return result
-
     def _tensor(self, key: str, entry: Any, start: int, size: int) -> Tensor:
+        name = shown(key)
         if not isinstance(entry, dict):
-            raise self._bad(f"the entry of tensor {key} is not an object")
+            raise self._bad(f"the entry of tensor {name} is not an object")
         dtype, shape = entry.get("dtype"), entry.get("shape")
         offsets = entry.get("data_offsets")
         if not isinstance(dtype, str) or dtype not in BITS:
-            raise self._bad(f"tensor {key} has the unknown dtype {dtype!r}")
+            raise self._bad(f"tensor {name} has the unknown dtype {shown_value(dtype)}")
         if not _is_sizes(shape):
-            raise self._bad(f"tensor {key} has the shape {shape!r}")
+            raise self._bad(f"tensor {name} has the shape {shown_value(shape)}")
         if not _is_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-            raise self._bad(f"tensor {key} has the offsets {offsets!r}")
+            raise self._bad(f"tensor {name} has the offsets {shown_value(offsets)}")
         begin, end = start + offsets[0], start + offsets[1]
         if end > size:
             raise self._bad(
-                f"tensor {key} ends at byte {end} and the file has {size}; "
+                f"tensor {name} ends at byte {end} and the file has {size}; "
                 "was the download cut short?"
             )
         bits = BITS[dtype]
         for extent in shape:
-            bits *= extent
+            bits = min(bits * extent, MAX_BITS)
         if bits != 8 * (end - begin):
+            needed = f"{bits // 8} bytes" if bits < MAX_BITS else "more than any file"
             raise self._bad(
-                f"tensor {key}, {dtype} {list(shape)}, needs {bits // 8} bytes "
+                f"tensor {name}, {dtype} {shown_value(shape)}, needs {needed} "
                 f"and has {end - begin}"
             )
         return Tensor(dtype, tuple(shape), begin, end, self)
@@ -200,7 +197,7 @@ class Checkpoint(Mapping[str, Tensor]):
             return self._tensors[key]
         except KeyError:
             raise LLMIRError(
-                f"the weights in {self.directory} have no tensor {key}"
+                f"the weights in {self.directory} have no tensor {shown(key)}"
             ) from None
 
     def __contains__(self, key: object) -> bool:
@@ -222,47 +219,61 @@ def open_checkpoint(directory: Path) -> Checkpoint | None:
     Raises LLMIRError if a file is damaged or missing, or if the weights are there
     as pickles only.
     """
-    if (directory / SINGLE).exists():
+    # Also a link to nowhere is there, and says so when it is opened.
+    if os.path.lexists(directory / SINGLE):
         return Checkpoint(directory, File(directory / SINGLE).tensors)
-    if (directory / INDEX).exists():
+    if os.path.lexists(directory / INDEX):
         return Checkpoint(directory, _open_shards(directory / INDEX))
     pickles = sorted(
         path.name for pattern in PICKLE_PATTERNS for path in directory.glob(pattern)
     )
     if pickles:
         raise LLMIRError(
-            f"the weights in {directory} are pickled ({pickles[0]}), which LLMIR does "
-            "not read because a pickle can run code; save them as safetensors"
+            f"the weights in {directory} are pickled ({shown(pickles[0])}), which "
+            "LLMIR does not read because a pickle can run code; save them as "
+            "safetensors"
         )
     return None
 
 
 def _open_shards(index: Path) -> dict[str, Tensor]:
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LLMIRError(f"cannot read {index}: {error}") from error
+    content = read_json(index)
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict):
         raise LLMIRError(f"{index} has no weight_map")
     files: dict[str, File] = {}
     tensors: dict[str, Tensor] = {}
     for key, name in weight_map.items():
+        if not isinstance(name, str) or not name.isprintable() or len(name) > 255:
+            raise LLMIRError(
+                f"{index} places tensor {shown(key)} in {shown_value(name)}, which is "
+                "not the name of a file"
+            )
         # By its text: the hub's cache has links to outside the directory.
         if (
-            not isinstance(name, str)
-            or not name
+            not name
             or PurePosixPath(name).is_absolute()
             or ".." in PurePosixPath(name).parts
         ):
             raise LLMIRError(
-                f"{index} places tensor {key} in {name!r}, outside the directory"
+                f"{index} places tensor {shown(key)} in {shown_value(name)}, outside "
+                "the directory"
             )
         if name not in files:
             files[name] = File(index.parent / name)
         if key not in files[name].tensors:
             raise LLMIRError(
-                f"{index} places tensor {key} in {name}, which does not have it"
+                f"{index} places tensor {shown(key)} in {shown(name)}, which does "
+                "not have it"
             )
         tensors[key] = files[name].tensors[key]
+    for name, file in files.items():
+        # Which one is meant would depend on who reads them.
+        for key in file.tensors.keys() & weight_map.keys():
+            if weight_map[key] != name:
+                raise LLMIRError(
+                    f"{index} places tensor {shown(key)} in "
+                    f"{shown(weight_map[key])}, and {shown(name)} has one of that "
+                    "name as well"
+                )
     return tensors

@@ -8,11 +8,13 @@ where it follows another.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llmir.errors import LLMIRError
+from llmir.files import open_regular, shown
 
 # What decoders write for the bytes of a character that is not complete.
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
@@ -28,22 +30,26 @@ class Tokenizer:
         """Load the file; LLMIRError if it is missing or not a tokenizer."""
         import tokenizers
 
-        if not path.exists():
+        if not os.path.lexists(path):
             raise LLMIRError(
                 f"{path.parent} has no {path.name}; its model reads and writes token "
                 "ids only"
             )
+        with open_regular(path) as file:
+            data = file.read()
         try:
-            self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
+            self._tokenizer: Any = tokenizers.Tokenizer.from_buffer(data)
         except Exception as error:  # the library raises nothing narrower
-            raise LLMIRError(f"cannot read {path}: {error}") from error
+            raise LLMIRError(f"cannot read {path}: {shown(str(error))}") from error
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of `text`, with those the model expects around it.
 
-        Raises LLMIRError if `text` has what no UTF-8 can say, as strings from the
-        command line have for bytes that are not UTF-8.
+        Raises LLMIRError if `text` is none, or has what no UTF-8 can say, as strings
+        from the command line have for bytes that are not UTF-8.
         """
+        if not isinstance(text, str):
+            raise LLMIRError(f"the text is not a string but {type(text).__name__}")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -239,6 +239,14 @@ std::string_view cpuLevelName(CpuLevel level) {
   return levels()[size_t(level)].name;
 }
 
+std::vector<std::pair<std::string_view, std::vector<std::string_view>>>
+cpuLevels() {
+  std::vector<std::pair<std::string_view, std::vector<std::string_view>>> all;
+  for (const LevelInfo &info : levels())
+    all.emplace_back(info.name, info.needs);
+  return all;
+}
+
 bool supportsCpuLevel(CpuLevel level) { return level <= highestLevel(); }
 
 CpuLevel selectCpuLevel() {

@@ -5,8 +5,8 @@
 // start, so that a step allocates nothing.
 #include "llmir/runtime/engine.h"
 
-#include "available_memory.h"
 #include "float_mode.h"
+#include "llmir/runtime/memory.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -60,21 +60,46 @@ static int64_t blocksFor(int64_t tokens, int64_t blockSize) {
   return (tokens + blockSize - 1) / blockSize;
 }
 
-static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t numBlocks) {
+/// The cache's config, after a look at the memory: a process that takes more
+/// than there is would be killed in the middle of its work.
+static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
+                                 int64_t numBlocks) {
   KVCacheConfig config;
   config.dtype = manifest.cacheDtype;
   config.layers = manifest.cacheLayers;
   config.kvHeads = manifest.cacheKVHeads;
   config.headDim = manifest.cacheHeadDim;
   config.blockSize = manifest.cacheBlockSize;
-  config.numBlocks = numBlocks;
-  if (numBlocks > 0)
-    return config;
-
   config.numBlocks = 1;
+  int64_t blockBytes = PagedKVCache::bytesPerBlock(config);
   int64_t one = blocksFor(manifest.maxModelLen, config.blockSize);
-  int64_t room = availableMemory() / 2 / PagedKVCache::bytesPerBlock(config);
-  config.numBlocks = std::clamp(room, one, 8 * one);
+  config.numBlocks = numBlocks > 0 ? numBlocks : one;
+
+  int64_t available = readMemory().available;
+  int64_t fixed = weightBytes + manifest.arenaBytes;
+  int64_t cacheBytes = 0, needed = 0;
+  bool absurd =
+      __builtin_mul_overflow(blockBytes, config.numBlocks, &cacheBytes) ||
+      __builtin_add_overflow(fixed, cacheBytes, &needed);
+  if (absurd || needed > available) {
+    std::string tokens = std::to_string(config.numBlocks * config.blockSize);
+    std::string advice = "use a machine with more";
+    if (numBlocks > 0)
+      advice = "ask for fewer blocks";
+    else if (fixed + blockBytes <= available)
+      advice = "compile it with a smaller --max-model-len, or " + advice;
+    throw std::runtime_error(
+        "the model needs " +
+        (absurd ? std::string("more memory than can be counted")
+                : formatBytes(needed) + " of memory") +
+        " (weights " + formatBytes(weightBytes) + ", KV cache of " + tokens +
+        " tokens " + (absurd ? "" : formatBytes(cacheBytes)) + ", arena " +
+        formatBytes(manifest.arenaBytes) + "), and " + formatBytes(available) +
+        " are available; " + advice);
+  }
+  if (numBlocks == 0)
+    config.numBlocks =
+        std::clamp((available - fixed) / 2 / blockBytes, one, 8 * one);
   return config;
 }
 
@@ -85,7 +110,8 @@ Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
     throw std::invalid_argument("an engine cannot have " +
                                 std::to_string(numBlocks) + " blocks");
   const Manifest &manifest = loaded->manifest();
-  KVCacheConfig config = cacheConfig(manifest, numBlocks);
+  KVCacheConfig config =
+      cacheConfig(manifest, loaded->weightsBytes(), numBlocks);
   allocator = std::make_shared<BlockAllocator>(config.numBlocks);
   cache = std::make_unique<PagedKVCache>(config);
   arena = std::make_unique<Arena>(manifest.arenaBytes);
@@ -100,6 +126,10 @@ Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
 }
 
 Engine::~Engine() = default;
+
+MemoryUse Engine::memory() const {
+  return {loaded->weightsBytes(), cache->bytes(), arena->bytes};
+}
 
 unsigned Engine::threads() const { return context.threads(); }
 

@@ -150,6 +150,10 @@ Manifest::File readFile(const Reader &reader) {
 std::string systemError() { return std::strerror(errno); }
 
 std::string readText(const std::string &path) {
+  // Opening a pipe would wait for somebody to write to it.
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw std::runtime_error("'" + path + "' is not a file");
   std::ifstream stream(path, std::ios::binary);
   if (!stream)
     throw std::runtime_error("cannot read '" + path + "': " + systemError());

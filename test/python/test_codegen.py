@@ -98,7 +98,7 @@ def test_the_childs_own_errors_are_sentences(
 
     monkeypatch.setattr(_codegen, "compile_program", fail)
     monkeypatch.setattr(sys, "argv", ["x", "a.mlir", "-o", "out", "--emit=asm"])
-    assert _codegen.main() == 1
+    assert _codegen.main() == _codegen.REFUSED
     assert re.fullmatch(f"[^\n]*{message}[^\n]*\n", capsys.readouterr().err)
 
 
@@ -152,7 +152,11 @@ def test_an_exception_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_refusal_is_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = stand_in(tmp_path, monkeypatch, "import sys\nsys.exit('no such thing')\n")
+    module = stand_in(
+        tmp_path,
+        monkeypatch,
+        "import sys\nprint('no such thing', file=sys.stderr)\nsys.exit(3)\n",
+    )
     with pytest.raises(LLMIRError, match=r"^no such thing$"):
         run(tmp_path, module)
 
@@ -163,7 +167,9 @@ def test_reproducers_name_a_file_that_stays(
     module = stand_in(
         tmp_path,
         monkeypatch,
-        "import sys\nsys.exit('failed; reproduce it with: llmir-opt ' + sys.argv[1])\n",
+        "import sys\n"
+        "print('failed; reproduce it with: llmir-opt', sys.argv[1], file=sys.stderr)\n"
+        "sys.exit(3)\n",
     )
     with pytest.raises(LLMIRError) as raised:
         run(tmp_path, module)

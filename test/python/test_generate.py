@@ -133,7 +133,11 @@ def test_text(model: Model) -> None:
     [
         ([], "at least one token id"),
         ([[1]], "at least one token id"),
-        ([1.5], "token ids are integers, not float64"),
+        ([1.5], r"token ids are integers, not \[1.5\]"),
+        ([2**70], "token ids are integers, not "),
+        ([[1], [1, 2]], "at least one token id"),
+        ("the", "needs token ids, not text; `encode` turns text into them"),
+        (3, "a list of at least one token id, not 3"),
         ([-1], "token id -1 is not one of the model's 320"),
         ([320], "token id 320 is not one of the model's 320"),
         ([1] * 257, "257 tokens are more than the 256"),

@@ -165,14 +165,14 @@ def test_a_bad_program_is_told_where(
         ("eos_token_ids", None, "a list of integers .*, and is missing"),
         ("bos_token_id", '"begin"', 'an integer .*, and is "begin"'),
         ("bos_token_id", "-1 : i64", "an integer .*, and is -1"),
-        ("vocab_size", '"many"', 'a positive integer .*, and is "many"'),
-        ("vocab_size", "0 : i64", "a positive integer .*, and is 0"),
-        ("hidden_size", "-64 : i64", "a positive integer .*, and is -64"),
-        ("num_layers", "true", "a positive integer .*, and is true"),
-        ("num_heads", "1.5 : f32", "a positive integer .*, and is 1.5"),
-        ("num_kv_heads", None, "a positive integer .*, and is missing"),
-        ("head_dim", "[16]", r"a positive integer .*, and is \[16\]"),
-        ("max_model_len", "4294967296 : i64", "a positive integer .* 4294967296"),
+        ("vocab_size", '"many"', 'a positive integer, .*, and is "many"'),
+        ("vocab_size", "0 : i64", "a positive integer, .*, and is 0"),
+        ("hidden_size", "-64 : i64", "a positive integer, .*, and is -64"),
+        ("num_layers", "true", "a positive integer, .*, and is true"),
+        ("num_heads", "1.5 : f32", "a positive integer, .*, and is 1.5"),
+        ("num_kv_heads", None, "a positive integer, .*, and is missing"),
+        ("head_dim", "[16]", r"a positive integer, .*, and is \[16\]"),
+        ("max_model_len", "4294967296 : i64", "a positive integer, .* 4294967296"),
         ("architecture", "1 : i64", "a string, and is 1"),
         ("dtype", None, "a string, and is missing"),
     ],
@@ -226,7 +226,7 @@ def test_a_refusal_names_the_users_file(
         compile_model(str(program), tmp_path / "out", emit="asm")
     assert str(raised.value).startswith("the program could not be compiled by")
     assert f"{program}:" in str(raised.value)
-    assert f"llmir-opt '{program}' " in str(raised.value)
+    assert f"-m llmir.opt '{program}' " in str(raised.value)
     program.write_text("nonsense")
     with pytest.raises(LLMIRError, match=f"{re.escape(str(program))}:1:1: error"):
         compile_model(str(program), tmp_path / "out", emit="asm")

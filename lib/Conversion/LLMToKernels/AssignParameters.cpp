@@ -21,6 +21,8 @@ using namespace mlir;
 using namespace llmir::llm;
 
 static constexpr int64_t kPage = 4096, kCacheLine = 64;
+// What the runtime takes for the size of a file.
+static constexpr int64_t kMost = int64_t(1) << 50;
 
 namespace {
 struct AssignParametersPass
@@ -47,6 +49,11 @@ struct AssignParametersPass
         return WalkResult::interrupt();
       }
       replaceByView(op, place(op, type, *bytes));
+      if (size > kMost) {
+        op->emitError("is one weight too many: all together are larger than "
+                      "any file");
+        return WalkResult::interrupt();
+      }
       return WalkResult::advance();
     });
     if (result.wasInterrupted())

@@ -14,6 +14,7 @@ from llmir.importer.config import Config
 from llmir.importer.decoder import Tokens, write_program
 from llmir.importer.registry import find_family
 from llmir.importer.weights import Weights
+from llmir.manifest import check_sizes
 from llmir.safetensors import Checkpoint
 
 __all__ = ["import_model"]
@@ -44,6 +45,17 @@ def import_model(
     family = find_family(config)
     weights = Weights(config, checkpoint, dtype, family.embedding_key)
     model = family.describe(config, weights)
+    check_sizes(
+        {
+            "vocab_size": model.vocab_size,
+            "hidden_size": model.hidden_size,
+            "num_layers": model.num_layers,
+            "num_heads": model.num_heads,
+            "num_kv_heads": model.num_kv_heads,
+            "head_dim": model.head_dim,
+        },
+        config.path,
+    )
     if max_model_len is not None and max_model_len < 1:
         raise LLMIRError(f"--max-model-len must be positive, not {max_model_len}")
     if block_size < 1 or block_size & (block_size - 1):

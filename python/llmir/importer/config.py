@@ -9,10 +9,12 @@ supported is refused by its name instead of being passed over.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from llmir.errors import LLMIRError
+from llmir.files import read_json
 
 # The normal numbers of float32, in which models compute.
 FLOAT32_MIN = 2.0**-126
@@ -35,14 +37,11 @@ class Config:
     @classmethod
     def read(cls, path: Path) -> Config:
         """Read a JSON file; LLMIRError if it is missing or not an object."""
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             raise LLMIRError(
                 f"{path.parent} is not a model directory: it has no {path.name}"
-            ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise LLMIRError(f"cannot read {path}: {error}") from error
+            )
+        fields = read_json(path)
         if not isinstance(fields, dict):
             raise LLMIRError(f"{path} is not a JSON object")
         return cls(path, fields)
@@ -127,5 +126,8 @@ class Config:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "nested too deep"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -8,6 +8,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace llmir::runtime {
@@ -23,6 +24,11 @@ std::string_view hostArch();
 enum class CpuLevel { Portable, Avx2, Avx512, Avx512Bf16, Amx };
 
 std::string_view cpuLevelName(CpuLevel level);
+
+/// Every level, lowest first, with the features that it needs beyond those of
+/// the levels before it.
+std::vector<std::pair<std::string_view, std::vector<std::string_view>>>
+cpuLevels();
 
 /// Whether this machine runs the kernels of `level`.
 bool supportsCpuLevel(CpuLevel level);

@@ -49,12 +49,18 @@ struct StepItem {
   bool wantAllLogits = false;
 };
 
+/// What an engine takes when all of it is in use, in bytes.
+struct MemoryUse {
+  int64_t weights = 0, cache = 0, arena = 0;
+};
+
 /// Not to be used from two threads at once.
 class Engine {
 public:
   /// `threads` = 0 means all CPUs. `numBlocks` = 0 means room for at least one
   /// sequence of the greatest length and at most eight, by free memory. Throws
-  /// std::runtime_error if there is no memory.
+  /// std::runtime_error if weights, cache and arena are more than the memory
+  /// that is available.
   explicit Engine(std::shared_ptr<const Model> model, unsigned threads = 0,
                   int64_t numBlocks = 0);
   ~Engine();
@@ -78,6 +84,7 @@ public:
 
   const Model &model() const { return *loaded; }
   unsigned threads() const;
+  MemoryUse memory() const;
   int64_t numBlocks() const { return allocator->numBlocks(); }
   int64_t numFreeBlocks() const { return allocator->numFreeBlocks(); }
   /// How many further blocks a sequence needs for `numTokens` more tokens.

@@ -59,6 +59,7 @@ public:
 
   const Manifest &manifest() const { return facts; }
   const void *weights() const { return weightData; }
+  int64_t weightsBytes() const { return weightBytes; }
   llmir_step_fn step() const { return stepFunction; }
 
 private:

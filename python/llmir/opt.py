@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`llmir-opt` as `python -m llmir.opt`, wherever the package is installed.
+
+Messages name it in the command that reproduces a failure, since the program
+`llmir-opt` belongs to the developer's installation and may not be there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from llmir import _native
+from llmir.errors import LLMIRError
+
+if __name__ == "__main__":
+    try:
+        native = _native.compiler()
+    except LLMIRError as error:
+        sys.exit(f"llmir: error: {error}")
+    sys.exit(native.opt_main(["llmir-opt", *sys.argv[1:]]))
