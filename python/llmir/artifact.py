@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ from llmir.tokenizer import Tokenizer
 from llmir.weights import write_weights
 
 # Taken along as they are, where the model has them.
-COPIED = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
+TOKENIZER = "tokenizer.json"
+COPIED = (TOKENIZER, "tokenizer_config.json", "generation_config.json")
 
 
 def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
@@ -45,7 +47,7 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
         desc="packing weights",
         unit="B",
         unit_scale=True,
-        disable=None,
+        disable=None if sys.stderr is not None else True,
     ) as bar:
         write_weights(
             directory / WEIGHTS,
@@ -87,14 +89,16 @@ def check_loadable(directory: Path) -> None:
             raise LLMIRError(f"what was compiled cannot be run: {error}") from error
 
 
-def check_tokenizer(directory: Path) -> None:
-    """Raise LLMIRError if a model directory has a tokenizer that cannot be read.
+def check_copied(directory: Path) -> None:
+    """Raise LLMIRError if what an artifact takes along as it is cannot be read.
 
-    One without a tokenizer is a model of token ids.
+    A model without a tokenizer is one of token ids.
     """
-    path = directory / "tokenizer.json"
-    if os.path.lexists(path):
-        Tokenizer(path)
+    for name in COPIED:
+        if os.path.lexists(directory / name):
+            open_regular(directory / name).close()
+    if os.path.lexists(directory / TOKENIZER):
+        Tokenizer(directory / TOKENIZER)
 
 
 def check_replaceable(output: Path, *sources: Path) -> None:

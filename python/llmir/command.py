@@ -71,7 +71,7 @@ def perform(
     except LLMIRError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        _complain("llmir: interrupted")
+        tell("llmir: interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our output has had enough. Python would complain again when
@@ -107,15 +107,8 @@ def _fail(message: str) -> int:
     # What a file says may reach a message; a terminal must not obey it. Lines that
     # a message has on purpose stay.
     lines = map(printable, message.split("\n"))
-    _complain("llmir: error: " + "\n".join(lines))
+    tell("llmir: error: " + "\n".join(lines))
     return 1
-
-
-def _complain(message: str) -> None:
-    # Nothing can be said where the shell has closed the standard error.
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(message, file=sys.stderr, flush=True)
 
 
 def _drop_output() -> None:
@@ -124,6 +117,13 @@ def _drop_output() -> None:
             sys.stdout.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(message: str) -> None:
+    """Print a message to the standard error, unless the shell has closed it."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
 
 
 def standard_output() -> TextIO:

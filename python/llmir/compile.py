@@ -24,6 +24,7 @@ from llmir.command import (
     execute,
     positive_int,
     standard_output,
+    tell,
 )
 from llmir.errors import LLMIRError
 from llmir.files import open_regular
@@ -97,7 +98,7 @@ def compile_model(
         )
     if is_artifact:
         assert source is not None
-        artifact.check_tokenizer(source)
+        artifact.check_copied(source)
 
     with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
         program = Path(scratch) / "model.mlir"
@@ -132,10 +133,9 @@ def compile_model(
             with artifact.replacing(output) as directory:
                 run(directory)
                 size = artifact.finish_artifact(directory, checkpoint)
-            print(
+            tell(
                 f"llmir: wrote {output}, {size / 2**20:.1f} MiB, "
-                f"in {time.monotonic() - started:.1f} s",
-                file=sys.stderr,
+                f"in {time.monotonic() - started:.1f} s"
             )
         else:
             # Through links: what /dev/stdout points to may be a file.

@@ -14,6 +14,7 @@ from llmir.command import (
     int_up_to,
     positive_int,
     standard_output,
+    tell,
 )
 from llmir.errors import LLMIRError
 from llmir.model import MAX_THREADS, load
@@ -105,16 +106,15 @@ def _run(arguments: argparse.Namespace) -> None:
     output.flush()
     full = len(prompt) + count == model.max_model_len
     if full and count < arguments.max_tokens and token_id not in model.eos_token_ids:
-        print(
+        tell(
             f"llmir: the text ends here because it has {model.max_model_len} tokens, "
-            "the most that the model was compiled for (--max-model-len)",
-            file=sys.stderr,
+            "the most that the model was compiled for (--max-model-len)"
         )
     parts = [_rate("prompt", len(prompt), len(prompt), first - started)]
     if count > 1:
         # The first token came with the prompt: the time is that of the others.
         parts.append(_rate("generated", count, count - 1, ended - first))
-    print("llmir: " + "; ".join(parts), file=sys.stderr)
+    tell("llmir: " + "; ".join(parts))
 
 
 def _rate(what: str, tokens: int, timed: int, seconds: float) -> str:

@@ -6,16 +6,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import llmir
 from conftest import MakeArtifact, MakeModel, RunProgram
+from llmir import _native, hardware
+from llmir.target import X86_LEVELS
 
 SENTENCE = re.compile(r"llmir: error: [^\n]+\n")
 
@@ -124,86 +125,10 @@ def test_a_wrong_command_line_is_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["-m", "llmir.compile", "./none", "-o", "out"],
-            "there is no directory ./none",
-        ),
-        (
-            ["-m", "llmir.compile", "none.mlir", "-o", "out", "--weights=."],
-            "no safetens",
-        ),
-        (["-m", "llmir.compile", ".", "-o", "out"], r"has no config\.json"),
-        (["-m", "llmir.compile", ".", "--emit=llm"], r"has no config\.json"),
-        (["-m", "llmir.compile", "none.mlir", "--emit=llm"], "cannot read none.mlir"),
-        (["-m", "llmir.run", "none", "--prompt", "x"], "none"),
-        (["-m", "llmir.run", "x\udcff", "--prompt", "x"], r"x\\udcff' is not UTF-8"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_status_1(
-    run_program: RunProgram, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    result = run_program(*arguments, cwd=tmp_path)
-    assert result.returncode == 1
-    assert SENTENCE.fullmatch(result.stderr), result.stderr
-    assert re.search(message, result.stderr)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_bad_output_is_one_sentence(
-    run_program: RunProgram, make_model: MakeModel, tmp_path: Path
-) -> None:
-    model = make_model("gqa", "float32")
-    for output in ("none/out", "none/out/"):
-        result = run_program("-m", "llmir.compile", model, "-o", output, cwd=tmp_path)
-        assert result.returncode == 1
-        assert SENTENCE.fullmatch(result.stderr), result.stderr
-    result = run_program("-m", "llmir.compile", model, "--emit=llm", "-o", tmp_path)
-    assert (result.returncode, list(tmp_path.iterdir())) == (1, [])
-    assert "is a directory" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--prompt", ""],
-        ["--prompt", "x", "--temperature", "-1"],
-        ["--prompt", "x", "--top-p", "2"],
-        ["--prompt", "x" * 5000],
-        ["--prompt", "a\udcff"],
-    ],
-)
-def test_bad_requests_are_one_sentence(
-    run_program: RunProgram, make_artifact: MakeArtifact, options: list[str]
-) -> None:
-    artifact = make_artifact("gqa", "float32")
-    result = run_program("-m", "llmir.run", artifact, *options)
-    assert result.returncode == 1
-    assert SENTENCE.fullmatch(result.stderr), result.stderr
-    assert result.stdout == ""
-
-
 def test_a_number_that_is_none_is_told_so(run_program: RunProgram) -> None:
     result = run_program("-m", "llmir.run", "OUT", "--prompt=x", "--max-tokens", "abc")
     assert result.returncode == 2
     assert "--max-tokens: abc is not a whole number from 1 to" in result.stderr
-
-
-def test_a_prompt_that_leaves_no_room(
-    run_program: RunProgram, make_artifact: MakeArtifact
-) -> None:
-    artifact = make_artifact("gqa", "float32")
-    model = llmir.load(artifact)
-    text = "\n" * model.max_model_len
-    assert len(model.encode(text)) == model.max_model_len
-    result = run_program("-m", "llmir.run", artifact, "--prompt", text)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert SENTENCE.fullmatch(result.stderr), result.stderr
-    assert "no room for a new one" in result.stderr
-    result = run_program("-m", "llmir.run", artifact, "--prompt", text[1:])
-    assert result.returncode == 0, result.stderr
 
 
 def test_a_closed_output(
@@ -232,50 +157,6 @@ def test_a_closed_output(
     assert llmir.load(output).vocab_size == 320
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_interrupts_leave_nothing(
-    make_model: MakeModel, tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    # Interrupted where the time goes: while the compiler works, which is stopped
-    # there so that the signal cannot come too late.
-    program = (
-        "import sys, llmir.codegen, llmir.compile\n"
-        "from llmir.command import execute\n"
-        "def wait(program, output, **options):\n"
-        "    (output / 'begun').touch()\n"
-        "    import time; time.sleep(100)\n"
-        "llmir.compile.run_compiler = wait\n"
-        "sys.exit(execute(llmir.compile.COMMAND))\n"
-    )
-    output = tmp_path / "out.llmir"
-    packages = str(Path(llmir.__file__).parent.parent)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            program,
-            str(make_model("gqa", "float32")),
-            "-o",
-            str(output),
-        ],
-        env={**os.environ, "PYTHONPATH": packages},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".*/new/begun")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "Traceback" not in message
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_reader_that_leaves_is_no_error(make_artifact: MakeArtifact) -> None:
     packages = str(Path(llmir.__file__).parent.parent)
     process = subprocess.Popen(
@@ -302,9 +183,134 @@ def test_a_reader_that_leaves_is_no_error(make_artifact: MakeArtifact) -> None:
     assert "Traceback" not in message
 
 
-def test_a_config_alone_is_no_artifact(run_program: RunProgram, tmp_path: Path) -> None:
-    config = {"architectures": ["LlamaForCausalLM"], "vocab_size": 100}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    result = run_program("-m", "llmir.compile", ".", "-o", "out", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "has no safetensors weights" in result.stderr
+def test_a_text_that_fills_the_context_says_so(
+    run_program: RunProgram, make_artifact: MakeArtifact
+) -> None:
+    artifact = make_artifact("gqa", "float32")
+    model = llmir.load(artifact)
+    text = "\n" * (model.max_model_len - 1)
+    assert len(model.encode(text)) == model.max_model_len - 1
+    result = run_program("-m", "llmir.run", artifact, "--prompt", text)
+    assert result.returncode == 0, result.stderr
+    assert "ends here because it has 256 tokens, the most" in result.stderr
+    # That is what was asked for.
+    result = run_program("-m", "llmir.run", artifact, f"--prompt={text}", "--max-to=1")
+    assert result.returncode == 0, result.stderr
+    assert "ends here" not in result.stderr
+
+
+def test_hardware(run_program: RunProgram) -> None:
+    result = run_program("-m", "llmir.models", "--hardware", "--json")
+    assert result.returncode == 0, result.stderr
+    machine = json.loads(result.stdout)
+    runtime = _native.runtime()
+    assert machine["cpu"]["features"] == runtime.cpu_features()
+    assert machine["cpu"]["cores"] == len(os.sched_getaffinity(0))
+    assert machine["kernels"]["in_use"] == runtime.cpu_level()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine["memory"]
+    assert 0 < memory["available_bytes"] < memory["total_bytes"] <= total
+    assert machine["dtypes"]["F32"] == "native"
+    assert machine["dtypes"]["F64"] == "refused"
+    assert list(machine["targets"]) == ["native", *X86_LEVELS]
+    text = run_program("-m", "llmir.models", "--hardware").stdout
+    assert f"CPU: {machine['cpu']['name']} (" in text
+    assert f"kernels in use: {machine['kernels']['in_use']}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("level", "use"),
+    [
+        ("portable", "widened in registers"),
+        ("avx2", "widened in registers"),
+        ("avx512", "widened in registers"),
+        ("avx512_bf16", "native"),
+        ("amx", "native"),
+    ],
+)
+def test_how_dtypes_are_used(level: str, use: str) -> None:
+    assert hardware.how_used("BF16", level) == use
+    assert hardware.how_used("F32", level) == "native"
+    assert hardware.how_used("I64", level) == "refused"
+
+
+def test_what_a_lesser_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LesserCPU:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(_runtime, name)
+
+        def cpu_features(self) -> list[str]:
+            return sorted(
+                {*_runtime.cpu_features(), *X86_LEVELS["x86-64-v3"]}
+                - {"avx512f", "amx-tile"}
+            )
+
+        def cpu_level(self) -> str:
+            return "avx2"
+
+    _runtime = _native.runtime()
+    monkeypatch.setattr(_native, "runtime", LesserCPU)
+    machine = hardware.describe_machine()
+    assert machine["targets"]["native"] == machine["targets"]["x86-64-v3"] == []
+    assert "avx512f" in machine["targets"]["x86-64-v4"]
+    missing = machine["kernels"]["missing_features"]
+    assert missing["avx2"] == []
+    assert "avx512f" in missing["avx512"]
+    assert {"avx512f", "amx-tile"} <= set(missing["amx"])
+    assert machine["dtypes"]["BF16"] == "widened in registers"
+    text = hardware.report(machine)
+    assert re.search(r"    x86-64-v4: no, it lacks .*avx512f", text)
+    assert "    x86-64-v3: yes\n" in text
+    assert "widened in registers: BF16" in text
+
+
+def test_families_as_json(run_program: RunProgram) -> None:
+    families = json.loads(run_program("-m", "llmir", "models", "--json").stdout)
+    assert "LlamaForCausalLM" in str([family["architectures"] for family in families])
+
+
+def test_passes_can_be_looked_at(
+    run_program: RunProgram, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model("gqa", "bfloat16")
+    compile_ = ("-m", "llmir.compile", model, "-o", tmp_path / "out")
+    header = re.compile(r"// -----// IR Dump After \w+ \(([\w-]+)\)")
+
+    def printed(*options: str) -> list[str]:
+        result = run_program(*compile_, *options)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == ""
+        return header.findall(result.stderr)
+
+    assert printed("--emit=optimized") == []
+    # Once for each function.
+    only = printed("--emit=optimized", "--print-after=llm-fuse-residual")
+    assert only == ["llm-fuse-residual"] * 2
+    two = printed("--emit=asm", "--print-after=llm-plan-arena,llm-pack-parameters")
+    assert two == ["llm-pack-parameters", "llm-plan-arena"]
+    everything = printed("--emit=llvm", "--print-after=all")
+    for name in ("llm-pack-parameters", "one-shot-bufferize", "convert-llm-to-llvm"):
+        assert name in everything
+    # A pass that changes nothing is silent among all.
+    assert "llm-verify-step" not in everything
+    text = run_program(
+        *compile_, "--emit=optimized", "--print-after=llm-pack-parameters"
+    ).stderr
+    assert "llm.parameter" in text
+    assert "tensor<10x32x32x2xbf16>" in text
+
+
+def test_opt_is_llmir_opt(
+    run_program: RunProgram, make_model: MakeModel, tmp_path: Path
+) -> None:
+    program, result = tmp_path / "model.mlir", tmp_path / "optimized.mlir"
+    model = make_model("gqa", "float32")
+    run_program("-m", "llmir.compile", model, "--emit=llm", "-o", program)
+    run_program("-m", "llmir.compile", model, "--emit=optimized", "-o", result)
+    optimized = run_program("-m", "llmir.opt", program, "--llm-optimize")
+    assert optimized.returncode == 0, optimized.stderr
+    assert optimized.stdout.strip() == result.read_text().strip()
+    assert "--llm-optimize" in run_program("-m", "llmir.opt", "--help").stdout
+    wrong = run_program("-m", "llmir.opt", "--llm-wobble")
+    assert wrong.returncode == 1
+    assert "--llm-wobble" in wrong.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import re
-import resource
 import shlex
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeModel, RunProgram
+from conftest import RunProgram
 from llmir import _codegen
 from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
@@ -100,25 +99,6 @@ def test_the_childs_own_errors_are_sentences(
     monkeypatch.setattr(sys, "argv", ["x", "a.mlir", "-o", "out", "--emit=asm"])
     assert _codegen.main() == _codegen.REFUSED
     assert re.fullmatch(f"[^\n]*{message}[^\n]*\n", capsys.readouterr().err)
-
-
-@pytest.mark.parametrize("options", [["--emit=asm"], [], ["--emit=asm", "stdout"]])
-def test_a_full_disk_is_one_sentence(
-    run_program: RunProgram, make_model: MakeModel, tmp_path: Path, options: list[str]
-) -> None:
-    output = tmp_path / "out"
-    to = ["-o", output]
-    if "stdout" in options:
-        options, to = options[:-1], []
-    result = run_program(
-        *("-m", "llmir.compile", make_model("gqa", "float32"), *options, *to),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (24576, 24576)),
-    )
-    assert result.returncode == 1
-    assert re.fullmatch(r"llmir: error: [^\n]+: File too large\n", result.stderr)
-    assert "bug" not in result.stderr
-    assert not to or f"cannot write {output}" in result.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_link_errors_name_no_temporary_file(

@@ -53,6 +53,7 @@ def import_model(
             "num_heads": model.num_heads,
             "num_kv_heads": model.num_kv_heads,
             "head_dim": model.head_dim,
+            "max_model_len": max_model_len or model.max_positions,
         },
         config.path,
     )
