@@ -260,8 +260,10 @@ public:
     Diagnostics diagnostics(&context);
     llvm::Expected<std::string> code =
         llmir::generateCode(*module, {cpu, features}, output);
-    if (!code)
-      throw std::runtime_error(llvm::toString(code.takeError()));
+    if (!code) {
+      std::string summary = llvm::toString(code.takeError());
+      throw std::runtime_error(diagnostics.takeOr(summary.c_str()));
+    }
     return *code;
   }
 

@@ -131,6 +131,13 @@ def compile_program(arguments: argparse.Namespace) -> None:
             check_room(module, output)
         try:
             code = generate(emit, target.cpu, target.feature_string)
+            if isinstance(code, str):
+                output.write_text(code, encoding="utf-8")
+                return
+            object_file = output / "model.o"
+            object_file.write_bytes(code)
+            link(compiler.link_shared, object_file, output / CODE)
+            object_file.unlink()
         except LLMIRError as error:
             again = [sys.executable, "-m", "llmir._codegen", path]
             again += [
@@ -141,13 +148,6 @@ def compile_program(arguments: argparse.Namespace) -> None:
             raise LLMIRError(
                 f"{error}; reproduce it with: {shlex.join(again)}"
             ) from error
-        if isinstance(code, str):
-            output.write_text(code, encoding="utf-8")
-            return
-        object_file = output / "model.o"
-        object_file.write_bytes(code)
-        link(compiler.link_shared, object_file, output / CODE)
-        object_file.unlink()
         layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
         optimized = parse()

@@ -80,6 +80,11 @@ def run_compiler(
             "too little memory for it; free some, or compile on a larger machine"
         )
     kept = _keep(program)
+    if weights is not None:
+        # Also from another directory.
+        options[options.index(f"--weights={weights}")] = (
+            f"--weights={weights.absolute()}"
+        )
     again = shlex.join([*start, str(kept), *options, "-o", f"{kept.parent}/out"])
     raise LLMIRError(
         f"the compiler {_ending(result.returncode)} ({last}); "

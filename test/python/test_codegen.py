@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import RunProgram
+from conftest import MakeModel, RunProgram
 from llmir import _codegen
 from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
@@ -99,6 +100,116 @@ def test_the_childs_own_errors_are_sentences(
     monkeypatch.setattr(sys, "argv", ["x", "a.mlir", "-o", "out", "--emit=asm"])
     assert _codegen.main() == _codegen.REFUSED
     assert re.fullmatch(f"[^\n]*{message}[^\n]*\n", capsys.readouterr().err)
+
+
+# A return of the cache that is gone; the rest of the line becomes a comment.
+CONSUMED = "return %logits, %cache : tensor<?x320xf32>, !kv // "
+
+
+def program_with(
+    make_model: MakeModel, path: Path, run_program: RunProgram, ops: str
+) -> Path:
+    """Write a model's program with other text before the last of its step."""
+    model = make_model("gqa", "float32")
+    result = run_program("-m", "llmir.compile", model, "--emit=llm", "-o", path)
+    assert result.returncode == 0, result.stderr
+    text, count = re.subn(
+        r"(?m)^    return (%logits, %cache)", f"{ops}return \\1", path.read_text()
+    )
+    assert count == 1
+    path.write_text(text)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("ops", "ending", "reason"),
+    [
+        # Valid in MLIR; LLVM learns only when it selects instructions.
+        (
+            '%n = arith.constant 3 : i8\n"llvm.call_intrinsic"(%n) '
+            '{intrin = "llvm.x86.tilezero"} : (i8) -> ()\n',
+            "died of SIGABRT",
+            "LLVM ERROR: Cannot select: intrinsic %llvm.x86.tilezero",
+        ),
+        # LLVM says so and ends the process.
+        (
+            '%n = arith.constant 1 : i64\nllvm.inline_asm has_side_effects "nop", '
+            '"{nosuchreg}" %n : (i64) -> ()\n',
+            "failed with status 1",
+            "error: couldn't allocate input reg for constraint '{nosuchreg}'",
+        ),
+    ],
+)
+def test_a_death_in_llvm_can_be_reproduced(
+    make_model: MakeModel,
+    run_program: RunProgram,
+    tmp_path: Path,
+    ops: str,
+    ending: str,
+    reason: str,
+) -> None:
+    program = tmp_path / "model.mlir"
+    weights = program_with(make_model, program, run_program, ops)
+    command = ("-m", "llmir.compile", program, f"--weights={weights}")
+    result = run_program(*command, "-o", tmp_path / "out.llmir")
+    assert result.returncode == 1
+    assert re.fullmatch(r"llmir: error: [^\n]+\n", result.stderr), result.stderr
+    assert f"the compiler {ending} ({reason}); this is a bug" in result.stderr
+    assert list(tmp_path.iterdir()) == [program]
+    again = shlex.split(result.stderr.partition("reproduce it with: ")[2])
+    kept = next(Path(word) for word in again if word.endswith("program.mlir"))
+    assert kept.read_text() == program.read_text()
+    repeated = run_program(*again[1:], cwd=tmp_path)
+    assert repeated.returncode == (-6 if "SIGABRT" in ending else 1)
+    assert reason in repeated.stderr
+    shutil.rmtree(kept.parent)
+
+
+@pytest.mark.parametrize(
+    ("ops", "reason"),
+    [
+        (
+            '"llvm.call_intrinsic"() {intrin = "llvm.nosuch"} : () -> ()\n',
+            "could not find LLVM intrinsic",
+        ),
+        # The cache was consumed before: valid, and a pass refuses it.
+        (CONSUMED, "could not be compiled by the pipeline llm-cpu-pipeline"),
+    ],
+)
+def test_a_refusal_can_be_reproduced(
+    make_model: MakeModel,
+    run_program: RunProgram,
+    tmp_path: Path,
+    ops: str,
+    reason: str,
+) -> None:
+    program = tmp_path / "model.mlir"
+    program_with(make_model, program, run_program, ops)
+    result = run_program("-m", "llmir.compile", program, "--emit=asm", cwd=tmp_path)
+    assert result.returncode == 1
+    assert reason in result.stderr
+    again = shlex.split(result.stderr.partition("reproduce it with: ")[2])
+    repeated = run_program(*again[1:], cwd=tmp_path)
+    assert repeated.returncode == (1 if "llmir.opt" in again else _codegen.REFUSED)
+    told = re.search(r"model.mlir:\d+:\d+: error: (.*?)(;|\n)", result.stderr)
+    assert told
+    assert told[1] in repeated.stderr
+    assert list(tmp_path.iterdir()) == [program]
+
+
+def test_our_own_program_is_kept(
+    make_model: MakeModel, run_program: RunProgram, tmp_path: Path
+) -> None:
+    program = tmp_path / "given.mlir"
+    program_with(make_model, program, run_program, CONSUMED)
+    with pytest.raises(LLMIRError, match="by the pipeline llm-cpu-pipeline") as raised:
+        run_compiler(program, tmp_path / "out", emit="asm")
+    again = shlex.split(str(raised.value).partition("reproduce it with: ")[2])
+    kept = next(Path(word) for word in again if word.endswith("program.mlir"))
+    assert kept.read_text() == program.read_text()
+    program.unlink()
+    assert "error:" in run_program(*again[1:]).stderr
+    shutil.rmtree(kept.parent)
 
 
 def test_link_errors_name_no_temporary_file(
