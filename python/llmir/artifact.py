@@ -53,7 +53,7 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
             directory / WEIGHTS,
             layout["weights"],
             size,
-            constants_file.read_bytes(),
+            memoryview(constants_file.read_bytes()),
             checkpoint,
             bar.update,
         )

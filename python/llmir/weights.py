@@ -33,7 +33,7 @@ def write_weights(
     path: Path,
     entries: list[dict[str, Any]],
     size: int,
-    constants: bytes,
+    constants: bytes | memoryview,
     checkpoint: Checkpoint,
     progress: Callable[[int], object],
 ) -> None:
