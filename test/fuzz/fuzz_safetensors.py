@@ -130,27 +130,34 @@ def mutate(data: bytes, most: int, seed: int) -> bytes:
     return MARK.join(parts)[:most]
 
 
-def main() -> None:
-    """Fuzz until libFuzzer's arguments say stop, from seeds of our own."""
+def fuzz(root: Path, arguments: list[str]) -> None:
+    """Fuzz until libFuzzer's arguments say stop; it ends the process itself."""
+    for part in ("seeds", "model"):
+        (root / part).mkdir()
+    for number, seed in enumerate(seeds()):
+        (root / "seeds" / str(number)).write_bytes(seed)
+    words = (f'"{word}"' for word in (w.replace('"', r"\x22") for w in WORDS))
+    (root / "words").write_text("\n".join(words) + "\n")
+    # libFuzzer writes what it finds to the first corpus.
+    if all(argument.startswith("-") for argument in arguments[1:]):
+        (root / "corpus").mkdir()
+        arguments = [*arguments, f"{root}/corpus"]
+    arguments = [*arguments, f"-dict={root}/words", f"{root}/seeds"]
+    atheris.Setup(arguments, Target(root / "model"), custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Fuzz in a child, from seeds of our own, and clean up behind it."""
     # In memory, where there is such a place: every input is written.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="llmir-fuzz-", dir=memory) as name:
-        root = Path(name)
-        for part in ("seeds", "model"):
-            (root / part).mkdir()
-        for number, seed in enumerate(seeds()):
-            (root / "seeds" / str(number)).write_bytes(seed)
-        words = (f'"{word}"' for word in (w.replace('"', r"\x22") for w in WORDS))
-        (root / "words").write_text("\n".join(words) + "\n")
-        arguments = [*sys.argv, f"-dict={root}/words"]
-        # libFuzzer writes what it finds to the first corpus.
-        if all(argument.startswith("-") for argument in sys.argv[1:]):
-            (root / "corpus").mkdir()
-            arguments.append(f"{root}/corpus")
-        arguments.append(f"{root}/seeds")
-        atheris.Setup(arguments, Target(root / "model"), custom_mutator=mutate)
-        atheris.Fuzz()
+        child = os.fork()
+        if child == 0:
+            fuzz(Path(name), sys.argv)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -45,7 +45,7 @@ def test_it_finds_mistakes(
     code = (
         f"import sys\nsys.path.insert(0, {str(FUZZER.parent)!r})\n"
         "import fuzz_safetensors\nfrom llmir import safetensors\n"
-        f"{mistake}\nfuzz_safetensors.main()\n"
+        f"{mistake}\nsys.exit(fuzz_safetensors.main())\n"
     )
     result = run_program(
         *("-c", code, "-runs=100000", "-seed=1", f"-artifact_prefix={tmp_path}/")
