@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -130,6 +131,9 @@ def standard_output() -> TextIO:
     """Return the standard output; LLMIRError if the shell has closed it."""
     if sys.stdout is None:
         raise LLMIRError("the standard output is closed, and the text goes there")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A model writes what it likes, also what a terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout
 
 

@@ -916,6 +916,18 @@ def test_a_compiler_that_is_killed(
     assert "the compiler was killed (SIGKILL), most likely because" in text
 
 
+def test_a_terminal_that_lacks_characters(
+    desk: Path, run_program: RunProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = run_program("-m", "llmir.run", "model.llmir", "--prompt", "é日")
+    assert result.returncode == 0, result.stderr
+    assert "\\x" in result.stdout
+    before = contents(desk.parent)
+    result = run_program("-m", "llmir.compile", "./né", "-o", "out")
+    check(desk, before, result.returncode, result.stderr)
+
+
 def test_without_a_standard_error(desk: Path, run_program: RunProgram) -> None:
     result = run_program("-m", "llmir.compile", "./no", "-o", "x", preexec_fn=close_2)
     assert (result.returncode, result.stdout) == (1, "")

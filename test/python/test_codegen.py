@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,16 @@ from conftest import MakeModel, RunProgram
 from llmir import _codegen
 from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
+
+
+@pytest.fixture(autouse=True)
+def temporary(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep what stays to reproduce failures with among the tests' own files."""
+    directory = str(tmp_path_factory.mktemp("temporary"))
+    monkeypatch.setenv("TMPDIR", directory)
+    monkeypatch.setattr(tempfile, "tempdir", directory)
 
 
 def stand_in(directory: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> str:
@@ -162,7 +171,6 @@ def test_a_death_in_llvm_can_be_reproduced(
     repeated = run_program(*again[1:], cwd=tmp_path)
     assert repeated.returncode == (-6 if "SIGABRT" in ending else 1)
     assert reason in repeated.stderr
-    shutil.rmtree(kept.parent)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,6 @@ def test_our_own_program_is_kept(
     assert kept.read_text() == program.read_text()
     program.unlink()
     assert "error:" in run_program(*again[1:]).stderr
-    shutil.rmtree(kept.parent)
 
 
 def test_link_errors_name_no_temporary_file(
