@@ -7,6 +7,7 @@ Messages name it in the command that reproduces a failure, since the program
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from llmir import _native
@@ -17,4 +18,7 @@ if __name__ == "__main__":
         native = _native.compiler()
     except LLMIRError as error:
         sys.exit(f"llmir: error: {error}")
+    # Python would wait for the native code to return before it looks at them.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(native.opt_main(["llmir-opt", *sys.argv[1:]]))

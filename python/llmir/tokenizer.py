@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmir.errors import LLMIRError
-from llmir.files import open_regular, shown
+from llmir.files import open_regular, shown, shown_value
 
 # What decoders write for the bytes of a character that is not complete.
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
@@ -61,7 +63,12 @@ class Tokenizer:
         return list(encoding.ids)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Return the text of `ids`."""
+        """Return the text of `ids`; LLMIRError if one cannot be a token id."""
+        if not all(
+            isinstance(token_id, int | np.integer) and 0 <= token_id < 2**32
+            for token_id in ids
+        ):
+            raise LLMIRError(f"token ids are integers, not {shown_value(ids)}")
         text = self._tokenizer.decode(
             list(ids), skip_special_tokens=skip_special_tokens
         )

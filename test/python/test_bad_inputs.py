@@ -691,7 +691,7 @@ def desk(
         raise TimeoutError("something waits for what never comes")
 
     previous = signal.signal(signal.SIGALRM, wake)
-    signal.alarm(120)
+    signal.alarm(60)
     yield work
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
@@ -886,6 +886,7 @@ def test_interrupts_leave_nothing(
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
+        time.sleep(0.02 if times > 1 else 0)
     output, message = process.communicate(timeout=60)
     assert process.returncode == status, message
     assert output == ""

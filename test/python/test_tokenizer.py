@@ -107,6 +107,15 @@ def test_refuses_text_that_is_not_utf8(byte_level: Tokenizer, text: str) -> None
         byte_level.encode(text)
 
 
+def test_refuses_what_is_no_text_and_no_id(byte_level: Tokenizer) -> None:
+    for text in (3, None, b"text", ["text"]):
+        with pytest.raises(LLMIRError, match="the text is not a string but"):
+            byte_level.encode(text)  # type: ignore[arg-type]
+    for ids in ([-1], [2**32], [1.5], ["a"], "text"):
+        with pytest.raises(LLMIRError, match="token ids are integers, not"):
+            byte_level.decode(ids)  # type: ignore[arg-type]
+
+
 def test_errors_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(LLMIRError, match=r"has no tokenizer\.json"):
         Tokenizer(tmp_path / "tokenizer.json")
