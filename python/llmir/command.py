@@ -87,7 +87,9 @@ def perform(
         return _fail("there is not enough memory")
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # After a signal the process is about to end, undisturbed.
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, handler)
     return 0
 
 
@@ -105,10 +107,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(message: str) -> int:
-    # What a file says may reach a message; a terminal must not obey it. Lines that
-    # a message has on purpose stay.
-    lines = map(printable, message.split("\n"))
-    tell("llmir: error: " + "\n".join(lines))
+    # What a file says may reach a message; a terminal must not obey it. Further
+    # lines that a message has on purpose, which are indented, stay.
+    lines = map(printable, message.split("\n  "))
+    tell("llmir: error: " + "\n  ".join(lines))
     return 1
 
 

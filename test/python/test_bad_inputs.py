@@ -381,6 +381,12 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         COMPILE,
         "neither architectures nor model_type",
     ),
+    (
+        "architecture that a terminal obeys",
+        fields(architectures=["\x1b[2J\n"]),
+        COMPILE,
+        r"the architecture \\x1b\[2J\\n is not supported",
+    ),
     ("architectures no list", fields(architectures=7), COMPILE, "not a list of names"),
     ("unknown activation", fields(hidden_act="wobble"), COMPILE, '"wobble"'),
     (
@@ -449,6 +455,12 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
     # Places.
     ("no such model", nothing, ["compile", "./no", "-o", "o"], "no directory ./no"),
     ("empty name", nothing, ["compile", "", "-o", "o"], "there is no directory"),
+    (
+        "name of two lines",
+        nothing,
+        ["compile", "./a\nb", "-o", "o"],
+        r"no directory \./a\\nb",
+    ),
     ("model is a file", nothing, ["compile", CONFIG, "-o", "o"], "neither a model"),
     ("model is an artifact", nothing, ["compile", "model.llmir", "-o", "o"], "already"),
     (
