@@ -138,3 +138,15 @@ module {
     }
   }
 }
+
+// -----
+
+func.func @more_than_any_file() {
+  %a = llm.parameter "model"::"a" : tensor<70368744177664xf32>
+  %b = llm.parameter "model"::"b" : tensor<70368744177664xf32>
+  %c = llm.parameter "model"::"c" : tensor<70368744177664xf32>
+  %d = llm.parameter "model"::"d" : tensor<70368744177664xf32>
+  // expected-error @below {{is one weight too many: all together are larger than any file}}
+  %e = llm.parameter "model"::"e" : tensor<1xf32>
+  return
+}

@@ -48,12 +48,13 @@ struct AssignParametersPass
         op->emitError() << "cannot place a weight of " << type;
         return WalkResult::interrupt();
       }
-      replaceByView(op, place(op, type, *bytes));
+      int64_t offset = place(op, type, *bytes);
       if (size > kMost) {
         op->emitError("is one weight too many: all together are larger than "
                       "any file");
         return WalkResult::interrupt();
       }
+      replaceByView(op, offset);
       return WalkResult::advance();
     });
     if (result.wasInterrupted())
