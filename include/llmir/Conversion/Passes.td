@@ -30,6 +30,35 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
     places, and leave the last three tensors alone.
 
     With `keep-kernels`, ops that the CPU's runtime has kernels for stay.
+
+    ```mlir
+    func.func @activation(%x: tensor<?x512xf32>) -> tensor<?x512xf32> {
+      %y = llm.activation relu %x : (tensor<?x512xf32>) -> tensor<?x512xf32>
+      return %y : tensor<?x512xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    #map = affine_map<(d0, d1) -> (d0, d1)>
+    module {
+      func.func @activation(%arg0: tensor<?x512xf32>) -> tensor<?x512xf32> {
+        %cst = arith.constant 0.000000e+00 : f32
+        %c0 = arith.constant 0 : index
+        %dim = tensor.dim %arg0, %c0 : tensor<?x512xf32>
+        %0 = tensor.empty(%dim) : tensor<?x512xf32>
+        %1 = linalg.generic {indexing_maps = [#map, #map],
+                             iterator_types = ["parallel", "parallel"]}
+            ins(%arg0 : tensor<?x512xf32>) outs(%0 : tensor<?x512xf32>) {
+        ^bb0(%in: f32, %out: f32):
+          %2 = arith.maximumf %in, %cst : f32
+          linalg.yield %2 : f32
+        } -> tensor<?x512xf32>
+        return %1 : tensor<?x512xf32>
+      }
+    }
+    ```
   }];
   let options = [
     Option<"keepKernels", "keep-kernels", "bool", "false",
@@ -49,6 +78,30 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
     `llm.call_kernel` in destination-passing style. A cache value becomes the
     one that it was made of: `--llm-verify-cache-uses` has shown that nothing
     else reads it.
+
+    ```mlir
+    func.func @product(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>)
+        -> tensor<?x64xf32> {
+      %y = llm.linear %x, %w
+        : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @product(%arg0: tensor<?x192xbf16>, %arg1: tensor<2x96x32x2xbf16>)
+        -> tensor<?x64xf32> {
+      %c0 = arith.constant 0 : index
+      %dim = tensor.dim %arg0, %c0 : tensor<?x192xbf16>
+      %0 = tensor.empty(%dim) : tensor<?x64xf32>
+      %1 = llm.call_kernel linear ins(%arg0, %arg1 : tensor<?x192xbf16>,
+          tensor<2x96x32x2xbf16>) outs(%0 : tensor<?x64xf32>) ->
+          tensor<?x64xf32>
+      return %1 : tensor<?x64xf32>
+    }
+    ```
   }];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"
@@ -61,6 +114,38 @@ def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
     Replaces parameters and RoPE tables by views of one buffer of weights, which
     becomes the step's last argument. The module's attribute `llm.weights` then
     lists what stands where.
+
+    ```mlir
+    func.func @step() -> (tensor<3xf32>, tensor<2xbf16>) {
+      %a = llm.parameter "model"::"a" : tensor<3xf32>
+      %b = llm.parameter "model"::"b" : tensor<2xbf16>
+      return %a, %b : tensor<3xf32>, tensor<2xbf16>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module attributes {
+      llm.weights = [
+        {bytes = 12 : i64, key = "a", offset = 0 : i64, scope = "model",
+         source = tensor<3xf32>, type = tensor<3xf32>},
+        {bytes = 4 : i64, key = "b", offset = 64 : i64, scope = "model",
+         source = tensor<2xbf16>, type = tensor<2xbf16>}
+      ],
+      llm.weights_bytes = 4096 : i64
+    } {
+      func.func @step(%arg0: memref<?xi8>) -> (tensor<3xf32>, tensor<2xbf16>) {
+        %c0 = arith.constant 0 : index
+        %view = memref.view %arg0[%c0][] : memref<?xi8> to memref<3xf32>
+        %0 = bufferization.to_tensor %view restrict : memref<3xf32>
+        %c64 = arith.constant 64 : index
+        %view_0 = memref.view %arg0[%c64][] : memref<?xi8> to memref<2xbf16>
+        %1 = bufferization.to_tensor %view_0 restrict : memref<2xbf16>
+        return %0, %1 : tensor<3xf32>, tensor<2xbf16>
+      }
+    }
+    ```
   }];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::bufferization::BufferizationDialect",
@@ -74,6 +159,32 @@ def PassDestinations : Pass<"llm-pass-destinations", "::mlir::ModuleOp"> {
     A tensor that a function makes and returns would be allocated on every call.
     This pass appends an argument for each such result and makes the function
     write there; the public step takes it as a memref.
+
+    ```mlir
+    func.func @product(%x: tensor<?x4xf32>, %w: tensor<1x4x32xf32>)
+        -> tensor<?x8xf32> {
+      %c0 = arith.constant 0 : index
+      %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+      %empty = tensor.empty(%t) : tensor<?x8xf32>
+      %y = llm.call_kernel linear ins(%x, %w : tensor<?x4xf32>, tensor<1x4x32xf32>)
+             outs(%empty : tensor<?x8xf32>) -> tensor<?x8xf32>
+      return %y : tensor<?x8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @product(%arg0: tensor<?x4xf32>, %arg1: tensor<1x4x32xf32>, %arg2:
+        tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %c0 = arith.constant 0 : index
+      %dim = tensor.dim %arg0, %c0 : tensor<?x4xf32>
+      %0 = tensor.empty(%dim) : tensor<?x8xf32>
+      %1 = llm.call_kernel linear ins(%arg0, %arg1 : tensor<?x4xf32>,
+          tensor<1x4x32xf32>) outs(%arg2 : tensor<?x8xf32>) -> tensor<?x8xf32>
+      return %1 : tensor<?x8xf32>
+    }
+    ```
   }];
   let dependentDialects = [
     "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"
@@ -88,6 +199,43 @@ def VectorizeRows : Pass<"llm-vectorize-rows", "::mlir::func::FuncOp"> {
     is a loop nest with its innermost dimension in vectors. A row stays in cache
     from one op to the next. Reductions run in one fixed order: lane by lane,
     then the lanes pairwise. A copy between parts of rows is such an op too.
+
+    ```mlir
+    #all = affine_map<(d0, d1) -> (d0, d1)>
+    func.func @double(%x: memref<?x64xf32>, %y: memref<?x64xf32>) {
+      linalg.generic {indexing_maps = [#all, #all],
+                      iterator_types = ["parallel", "parallel"]}
+          ins(%x : memref<?x64xf32>) outs(%y : memref<?x64xf32>) {
+      ^bb0(%a: f32, %b: f32):
+        %sum = arith.addf %a, %a : f32
+        linalg.yield %sum : f32
+      }
+      return
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @double(%arg0: memref<?x64xf32>, %arg1: memref<?x64xf32>) {
+      %c0 = arith.constant 0 : index
+      %dim = memref.dim %arg1, %c0 : memref<?x64xf32>
+      scf.forall (%arg2) in (%dim) {
+        %c0_0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %c64 = arith.constant 64 : index
+        %c32 = arith.constant 32 : index
+        scf.for %arg3 = %c0_0 to %c64 step %c32 {
+          %0 = vector.load %arg0[%arg2, %arg3] : memref<?x64xf32>,
+              vector<32xf32>
+          %1 = arith.addf %0, %0 : vector<32xf32>
+          vector.store %1, %arg1[%arg2, %arg3] : memref<?x64xf32>,
+              vector<32xf32>
+        }
+      }
+      return
+    }
+    ```
   }];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
@@ -103,6 +251,40 @@ def PlanArena : Pass<"llm-plan-arena", "::mlir::ModuleOp"> {
     so each gets a fixed place; buffers that are never alive together share one.
     The frame of a function lies behind those of its callers. The arena becomes
     an argument of every function; its size, the attribute `llm.arena_bytes`.
+
+    ```mlir
+    // llmir-opt --llm-plan-arena=max-batch-tokens=16
+    func.func @step(%t: index, %out: memref<?x8xf32>) {
+      %a = memref.alloc(%t) : memref<?x8xf32>
+      llm.call_kernel linear ins() outs(%a : memref<?x8xf32>)
+      %b = memref.alloc(%t) : memref<?x8xf32>
+      llm.call_kernel linear ins(%a : memref<?x8xf32>) outs(%b : memref<?x8xf32>)
+      llm.call_kernel linear ins(%b : memref<?x8xf32>) outs(%out : memref<?x8xf32>)
+      return
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module attributes {llm.arena_bytes = 1024 : i64, llm.max_batch_tokens = 16 :
+        i64} {
+      func.func @step(%arg0: index, %arg1: memref<?x8xf32>, %arg2:
+          memref<?xi8>) {
+        %c0 = arith.constant 0 : index
+        %view = memref.view %arg2[%c0][%arg0] : memref<?xi8> to memref<?x8xf32>
+        llm.call_kernel linear ins() outs(%view : memref<?x8xf32>)
+        %c512 = arith.constant 512 : index
+        %view_0 = memref.view %arg2[%c512][%arg0] : memref<?xi8> to
+            memref<?x8xf32>
+        llm.call_kernel linear ins(%view : memref<?x8xf32>) outs(%view_0 :
+            memref<?x8xf32>)
+        llm.call_kernel linear ins(%view_0 : memref<?x8xf32>) outs(%arg1 :
+            memref<?x8xf32>)
+        return
+      }
+    }
+    ```
   }];
   let options = [
     Option<"maxBatchTokens", "max-batch-tokens", "int64_t", "512",
@@ -118,6 +300,37 @@ def OutlineRows : Pass<"llm-outline-rows", "::mlir::ModuleOp"> {
   let description = [{
     Each outermost `scf.forall` over rows becomes a function of its captures and
     of a range of rows, and a call of the runtime's `parallel_for`.
+
+    ```mlir
+    func.func @step(%n: index, %x: memref<?x8xf32>, %zeros: vector<8xf32>) {
+      %c0 = arith.constant 0 : index
+      scf.forall (%r) in (%n) {
+        vector.store %zeros, %x[%r, %c0] : memref<?x8xf32>, vector<8xf32>
+      }
+      return
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func private @step_rows_0(%arg0: !llvm.ptr, %arg1: i64, %arg2: i64)
+        attributes {llm.row_loop} {
+      ...
+      scf.for %arg3 = %4 to %5 step %c1 {
+        %c0 = arith.constant 0 : index
+        vector.store %1, %3[%arg3, %c0] : memref<?x8xf32>, vector<8xf32>
+      }
+      return
+    }
+    func.func @step(%arg0: index, %arg1: memref<?x8xf32>, %arg2: vector<8xf32>) {
+      ...
+      %f = constant @step_rows_0 : (!llvm.ptr, i64, i64) -> ()
+      llm.call_kernel parallel_for
+        ins(%f, %1, %arg0 : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index)
+      return
+    }
+    ```
   }];
   let dependentDialects = [
     "::llmir::llm::LLMDialect", "::mlir::arith::ArithDialect",
@@ -132,6 +345,26 @@ def ExpandBF16 : Pass<"llm-expand-bf16"> {
     Widening is a shift; narrowing rounds to nearest even and keeps NaN. Arithmetic
     in bf16 happens in f32 and is rounded. LLVM 18 aborts on some vectors of bf16
     and misrounds others.
+
+    ```mlir
+    func.func @widen(%x: bf16) -> f32 {
+      %y = arith.extf %x : bf16 to f32
+      return %y : f32
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @widen(%arg0: bf16) -> f32 {
+      %c16_i32 = arith.constant 16 : i32
+      %0 = arith.bitcast %arg0 : bf16 to i16
+      %1 = arith.extui %0 : i16 to i32
+      %2 = arith.shli %1, %c16_i32 : i32
+      %3 = arith.bitcast %2 : i32 to f32
+      return %3 : f32
+    }
+    ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect"];
 }
@@ -142,6 +375,24 @@ def LowerVectorMath : Pass<"llm-lower-vector-math"> {
     exp, tanh and erf in f32 become polynomials that are accurate to about 1e-7,
     with explicit fused multiply-adds, so that compiled code calls no library and
     gives the same bits wherever it runs.
+
+    ```mlir
+    func.func @exponential(%x: vector<16xf32>) -> vector<16xf32> {
+      %y = math.exp %x : vector<16xf32>
+      return %y : vector<16xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @exponential(%arg0: vector<16xf32>) -> vector<16xf32> {
+      ...
+      %12 = math.fma %11, %cst_9, %cst_10 : vector<16xf32>
+      %13 = math.fma %12, %11, %cst_11 : vector<16xf32>
+      ...
+    }
+    ```
   }];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
@@ -155,6 +406,40 @@ def ConvertLLMToLLVM : Pass<"convert-llm-to-llvm", "::mlir::ModuleOp"> {
     Lowers kernel calls to calls through the runtime's table of functions, which
     every function receives, together with everything else that is left. Exports
     the C entry point of the step.
+
+    ```mlir
+    !kv = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
+    func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>,
+                    %slots: memref<?xi32>, %block_table: memref<?x?xi32>,
+                    %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                    %logit_rows: memref<?xi32>, %kv: !kv, %weights: memref<?xi8>,
+                    %logits: memref<?x8xf32>, %arena: memref<?xi8>) {
+      %c0 = arith.constant 0 : index
+      %x = memref.view %arena[%c0][] : memref<?xi8> to memref<2x4xf32>
+      %w = memref.view %weights[%c0][] : memref<?xi8> to memref<1x4x32xf32>
+      llm.call_kernel linear ins(%x, %w : memref<2x4xf32>, memref<1x4x32xf32>)
+        outs(%logits : memref<?x8xf32>)
+      return
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    llvm.mlir.global external constant @llmir_abi_version(...
+    llvm.func internal @step(...%arg55: !llvm.ptr) attributes
+        {passthrough = ["no-builtins", "noinline"]} {
+      ...
+      // The tensors' descriptors, and the function from the table %arg55.
+      llvm.call ...(...) : !llvm.ptr, (!llvm.ptr, ...) -> ()
+      llvm.return
+    }
+    llvm.func @llmir_step(%arg0: !llvm.ptr, %arg1: !llvm.ptr) ... {
+      ...
+      llvm.call @step(...%arg0) : (...) -> ()
+      llvm.return
+    }
+    ```
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }

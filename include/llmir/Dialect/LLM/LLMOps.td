@@ -131,7 +131,7 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
     ```mlir
     %y = llm.linear %x, %w
       : (tensor<?x192xbf16>, tensor<64x192xbf16>) -> tensor<?x64xf32>
-    %z = llm.linear %x, %w bias %b residual %h
+    %z = llm.linear %x, %packed bias %b residual %h
       : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<64xbf16>,
          tensor<?x64xf32>) -> tensor<?x64xf32>
     ```
@@ -304,6 +304,7 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
     form of a ragged step: the tokens of any number of sequences end to end.
 
     ```mlir
+    !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
     %kv1, %blocks = llm.append_kv %kv, %keys, %values, %seq_ids
       : (!kv_cache_t, tensor<2x1x16x64xf16>, tensor<2x1x16x64xf16>,
          tensor<2xi32>) -> (!kv_cache_t, tensor<2x1xi32>)
@@ -337,6 +338,7 @@ def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
     block_indices: [B, W], seq_lens: [B], keys and values: [B, P, H, D].
 
     ```mlir
+    !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
     %keys, %values = llm.lookup_kv %kv, %blocks, %seq_lens layer %layer
       : (!kv_cache_t, tensor<2x8xi32>, tensor<2xi32>, index)
       -> (tensor<2x128x16x64xf16>, tensor<2x128x16x64xf16>)
@@ -371,6 +373,7 @@ def LLM_PagedAttentionOp
     there.
 
     ```mlir
+    !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
     %o = llm.paged_attention %q, %kv, %block_table, %context_lens
            rows %row_starts layer %layer {scale = 0.125 : f32}
       : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,

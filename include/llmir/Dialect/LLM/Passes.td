@@ -14,6 +14,19 @@ def LLMVerifyCacheUses : Pass<"llm-verify-cache-uses", "::mlir::ModuleOp"> {
     consuming use (an `llm.append_kv`, a call whose callee consumes it, a return,
     a branch), that this one is in the block of the value, and that every read of
     it comes before.
+
+    ```mlir
+    !kv_cache_t = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
+    func.func @twice(%kv: !kv_cache_t, %k: tensor<?x2x4xf32>,
+                     %slots: tensor<?xi32>) -> !kv_cache_t {
+      // expected-note @+1 {{consumed here}}
+      %kv1 = llm.append_kv %kv, %k, %k slots %slots
+        : (!kv_cache_t, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<?xi32>)
+        -> !kv_cache_t
+      // expected-error @+1 {{consumes a cache that is consumed already}}
+      return %kv : !kv_cache_t
+    }
+    ```
   }];
 }
 
@@ -26,6 +39,18 @@ def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
     attribute `llm.model` fit the logits, the embedding, the RoPE tables and the
     cache; that every layer of the cache that is named exists; and that every
     parameter is of the scope `model`, the only weights that there are.
+
+    ```mlir
+    module attributes {llm.model = {vocab_size = 8 : i64, max_model_len = 64 : i64}} {
+      // expected-error @+1 {{step must take token_ids, positions, slots,}}
+      func.func @step(%token_ids: tensor<?xi32>) -> tensor<?x8xf32> {
+        %table = llm.parameter "model"::"table" : tensor<8x8xf32>
+        %logits = llm.embedding %token_ids, %table
+          : (tensor<?xi32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+        return %logits : tensor<?x8xf32>
+      }
+    }
+    ```
   }];
 }
 
@@ -35,6 +60,27 @@ def LLMFuseResidual : Pass<"llm-fuse-residual"> {
     Turns `arith.addf %h, (llm.linear %x, %w)` into `llm.linear %x, %w residual
     %h`, so that the product accumulates into the residual stream and no buffer
     stands between them.
+
+    ```mlir
+    func.func @layer(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>,
+                     %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+      %y = llm.linear %x, %w
+        : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+      %sum = arith.addf %h, %y : tensor<?x4xf32>
+      return %sum : tensor<?x4xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @layer(%arg0: tensor<?x8xf32>, %arg1: tensor<4x8xf32>, %arg2:
+        tensor<?x4xf32>) -> tensor<?x4xf32> {
+      %0 = llm.linear %arg0, %arg1 residual %arg2 : (tensor<?x8xf32>,
+          tensor<4x8xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+      return %0 : tensor<?x4xf32>
+    }
+    ```
   }];
   let statistics = [
     Statistic<"numFused", "num-fused", "Number of additions folded">
@@ -48,6 +94,27 @@ def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
     through the arguments of private functions, the packed type that the
     runtime's kernels read. A parameter that is used otherwise too (a tied
     embedding) is kept beside its packed form.
+
+    ```mlir
+    func.func @step(%x: tensor<?x192xbf16>) -> tensor<?x64xf32> {
+      %w = llm.parameter "model"::"w" : tensor<64x192xbf16>
+      %y = llm.linear %x, %w
+        : (tensor<?x192xbf16>, tensor<64x192xbf16>) -> tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @step(%arg0: tensor<?x192xbf16>) -> tensor<?x64xf32> {
+      %0 = llm.parameter "model"::"w" from tensor<64x192xbf16> :
+          tensor<2x96x32x2xbf16>
+      %1 = llm.linear %arg0, %0 : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>)
+          -> tensor<?x64xf32>
+      return %1 : tensor<?x64xf32>
+    }
+    ```
   }];
   let statistics = [
     Statistic<"numPacked", "num-packed", "Number of weights packed">
