@@ -22,12 +22,15 @@ SANITIZERS := address$(comma)undefined thread
 ONE_THREAD := MatchesFloat64|Sampler|Packing
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build torch clean
+.PHONY: help demo test lint docs capabilities build torch clean
 
 help:
 	@echo 'make demo   set everything up; compile and run a small real model'
 	@echo 'make test   set everything up; run every test'
 	@echo 'make build  set up the toolchain and build'
+	@echo 'make lint   check formats and styles, of C++ and Python'
+	@echo 'make docs   write the dialect and pass reference'
+	@echo 'make capabilities  run the Python tests; write what they have shown'
 	@echo 'make clean  remove what was built; .venv stays'
 
 # Without torch the model runs all the same, and nothing is compared.
@@ -38,6 +41,7 @@ demo: build
 # All suites run, also after one has failed.
 test: build torch $(SANITIZERS:%=build/sanitize-%/build.ninja)
 	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
 	$(VENV)/bin/lit -sv $(BUILD)/test || status=1; \
 	$(CTEST) $(BUILD) || status=1; \
 	for sanitizer in $(SANITIZERS); do \
@@ -55,6 +59,23 @@ build/sanitize-%/build.ninja: runtime/CMakeLists.txt $(STAMPS)/toolchain
 	  -DCMAKE_C_COMPILER=clang-18 -DCMAKE_CXX_COMPILER=clang++-18 \
 	  -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache \
 	  -DLLMIR_SANITIZE=$*
+
+# All linters run, also after one has found something. What clang-tidy found
+# clean before is not checked again.
+lint: build $(VENV)/lint.stamp
+	@status=0; \
+	$(VENV)/bin/ruff check --quiet || status=1; \
+	$(VENV)/bin/ruff format --quiet --check || status=1; \
+	$(VENV)/bin/mypy --no-error-summary || status=1; \
+	$(PYTHON) utils/lint_cpp.py --build $(BUILD) || status=1; \
+	exit $$status
+
+# The tests fail where these pages are out of date.
+docs: build
+	@$(PYTHON) utils/reference_docs.py --llmir-opt $(BUILD)/bin/llmir-opt
+
+capabilities: build torch
+	@$(RUN) -m pytest test/python --update-capabilities
 
 build: $(BUILD)/build.ninja
 	@cmake --build --preset release
@@ -76,6 +97,10 @@ torch: $(VENV)/torch.stamp
 
 $(VENV)/torch.stamp: python/requirements-torch.txt $(VENV)/base.stamp
 	$(PIP) -r python/requirements-torch.txt
+	@touch $@
+
+$(VENV)/lint.stamp: python/requirements-lint.txt $(VENV)/base.stamp
+	$(PIP) -r python/requirements-lint.txt
 	@touch $@
 
 clean:

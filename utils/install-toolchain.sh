@@ -15,7 +15,8 @@ build_packages="cmake ninja-build ccache g++ git make \
   python3 python3-dev python3-venv \
   nlohmann-json3-dev libxxhash-dev libgtest-dev libzstd-dev zlib1g-dev"
 llvm_packages="libmlir-18-dev mlir-18-tools llvm-18-dev llvm-18-tools \
-  liblld-18-dev clang-18 libclang-rt-18-dev"
+  liblld-18-dev clang-18 libclang-rt-18-dev \
+  clang-format-18 clang-tidy-18"
 
 die() { echo "install-toolchain: $*" >&2; exit 1; }
 

@@ -74,7 +74,10 @@ class Tools:
             yield (
                 name,
                 summary,
-                [pass_ + (options if "llm-" in pass_ else "") for pass_, options in passes],
+                [
+                    pass_ + (options if "llm-" in pass_ else "")
+                    for pass_, options in passes
+                ],
             )
 
     def _opt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -162,9 +165,7 @@ def dialect_page(tools: Tools) -> str:
     body = re.sub(r"^(### `llm\.\w+`) \(.*\)$", r"\1", body, flags=re.M)
     for entity in entities:
         if entity.kind != "op":
-            body = body.replace(
-                f"### {entity.cpp_class}\n", f"### `{entity.name}`\n"
-            )
+            body = body.replace(f"### {entity.cpp_class}\n", f"### `{entity.name}`\n")
     described = re.sub(r"^    ", "", records["description"], flags=re.M).strip()
     sections = [
         ("Operations", ("op",)),

@@ -175,7 +175,7 @@ std::vector<std::string> hostFeatures() {
                            &regs[2], &regs[3]))
       continue;
     if ((regs[feature.reg] >> feature.bit & 1) && isSaved(feature.state, saved))
-      found.push_back(feature.name);
+      found.emplace_back(feature.name);
   }
   std::sort(found.begin(), found.end());
   return found;

@@ -49,7 +49,8 @@ class ExampleError(Exception):
 def mlir_blocks(text: str) -> list[str]:
     """Return the `mlir` blocks of a text in Markdown, less their indentation."""
     return [
-        re.sub(f"^{indent}", "", body, flags=re.M) for indent, body in BLOCK.findall(text)
+        re.sub(f"^{indent}", "", body, flags=re.M)
+        for indent, body in BLOCK.findall(text)
     ]
 
 
@@ -66,7 +67,8 @@ def run(tool: Path, program: str, *flags: str) -> str:
 
 def complete(tool: Path, block: str) -> str:
     """Return a whole program around a block of an op, a type or an attribute."""
-    aliases, body = [], []
+    aliases: list[str] = []
+    body: list[str] = []
     for entry in re.split(r"\n(?=\S)", block.strip()):
         (aliases if re.match(r"[!#][\w.]+ = ", entry) else body).append(entry)
     head = "".join(f"{alias}\n" for alias in aliases)

@@ -18,6 +18,8 @@ from llmir.compile import compile_model
 
 torch.set_num_threads(2)
 
+pytest_plugins = ["capabilities"]
+
 MakeModel = Callable[[str, str], Path]
 MakeArtifact = Callable[[str, str], Path]
 RunProgram = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -35,12 +35,14 @@ def probabilities(model: Model, temperature: float) -> np.ndarray[Any, Any]:
     return weights / weights.sum()
 
 
+@pytest.mark.capability("Sampling", "seed")
 def test_seeds_settle_the_tokens(model: Model) -> None:
     texts = [model.generate(IDS, 20, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 
 
+@pytest.mark.capability("Sampling", "temperature")
 def test_temperature_follows_the_distribution(model: Model) -> None:
     expected = probabilities(model, 0.8)
     draws = 2000
@@ -52,6 +54,7 @@ def test_temperature_follows_the_distribution(model: Model) -> None:
         assert abs(drawn[int(token_id)] - mean) < 5 * np.sqrt(mean) + 1
 
 
+@pytest.mark.capability("Sampling", "{id}")
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
@@ -78,6 +81,7 @@ def test_filters(model: Model, options: dict[str, Any], allowed: Any) -> None:
     assert len(drawn) >= min(3, len(expected))
 
 
+@pytest.mark.capability("Sampling", "greedy")
 def test_greedy_is_the_default(model: Model) -> None:
     first = int(model.forward(IDS)[-1].argmax())
     assert model.generate(IDS, 1) == [first]

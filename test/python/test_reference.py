@@ -30,6 +30,7 @@ FLOATS = ("f32", "f16", "bf16")
 
 
 class TestEmbedding:
+    @pytest.mark.capability("Operations", "llm.embedding", "{table}", "{result}")
     @pytest.mark.parametrize(
         ("table", "result"), [(a, b) for a in FLOATS for b in ("f32", "bf16")]
     )
@@ -56,6 +57,9 @@ def linear(x: Array, weight: Array, dtypes: tuple[str, str]) -> Array:
 
 class TestLinear:
     # Input, weight, result; then bias and residual, which may be of any type.
+    @pytest.mark.capability(
+        "Operations", "llm.linear", "{x}", "{w}", "{y}", "{bias}", "{residual}"
+    )
     @pytest.mark.parametrize(
         ("x", "w", "y", "bias", "residual"),
         [
@@ -96,6 +100,7 @@ class TestLinear:
                 expected += load(arguments[-1], residual)
             assert_close(program.run(*arguments), expected, y)
 
+    @pytest.mark.capability("Operations", "llm.linear, packed", "{dtype}")
     @pytest.mark.parametrize("dtype", ["f32", "bf16"])
     @pytest.mark.parametrize(
         ("n", "k"), [(64, 192), (33, 31), (1, 1), (95, 33), (32, 32)]
@@ -147,6 +152,7 @@ def pack(weight: Array) -> Array:
 
 
 class TestRMSNorm:
+    @pytest.mark.capability("Operations", "llm.rms_norm", "{x}", "{w}", "{y}")
     @pytest.mark.parametrize(
         ("x", "w", "y"),
         [
@@ -219,6 +225,9 @@ NAMES = {
 
 
 class TestActivation:
+    @pytest.mark.capability(
+        "Operations", "llm.activation {kind}", "{x}", "{gate}", "{y}"
+    )
     @pytest.mark.parametrize("kind", ACTIVATIONS)
     @pytest.mark.parametrize(
         ("x", "gate", "y"),

@@ -75,6 +75,7 @@ def exactly(arguments: list[Array], dtype: str, **options: Any) -> Array:
 
 
 class TestAttention:
+    @pytest.mark.capability("Operations", "llm.attention", "{dtype}", "{result}")
     @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
     @pytest.mark.parametrize("causal", [False, True])
     @pytest.mark.parametrize(
@@ -235,6 +236,8 @@ class TestTransformers:
     def tensors(operands: tuple[Array, ...]) -> list[torch.Tensor]:
         return [torch.tensor(x).transpose(0, 1)[None] for x in operands]
 
+    @pytest.mark.capability("Attention", "softcap")
+    @pytest.mark.capability("Attention", "window")
     @pytest.mark.parametrize("heads", HEADS)
     @pytest.mark.parametrize("window", [None, 1, 3, 20])
     def test_softcap_and_window(
@@ -251,6 +254,7 @@ class TestTransformers:
         ours = attention(*operands, 0.6, causal=True, window=window, softcap=1.3)
         assert np.abs(ours - theirs[0].numpy()).max() < 1e-6
 
+    @pytest.mark.capability("Attention", "sinks")
     @pytest.mark.parametrize("heads", HEADS)
     @pytest.mark.parametrize("window", [None, 1, 3, 20])
     def test_sinks(self, heads: tuple[int, int], window: int | None) -> None:
@@ -267,6 +271,7 @@ class TestTransformers:
         ours = attention(*operands, 0.6, causal=True, window=window, sinks=sinks)
         assert np.abs(ours - theirs[0].numpy()).max() < 1e-12
 
+    @pytest.mark.capability("Attention", "ALiBi")
     def test_alibi(self) -> None:
         heads = 6
         config = BloomConfig(n_head=heads)
@@ -285,6 +290,7 @@ class TestTransformers:
         ours = attention(query, keys, values, 0.6, causal=True, alibi=slopes)
         assert np.abs(ours - theirs).max() < 1e-12
 
+    @pytest.mark.capability("Attention", "masks")
     @pytest.mark.parametrize("causal", [False, True])
     @pytest.mark.parametrize("shared", [False, True])
     def test_masks(self, causal: bool, shared: bool) -> None:

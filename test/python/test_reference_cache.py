@@ -167,6 +167,15 @@ STEPS = [
 
 
 class TestPagedCache:
+    @pytest.mark.capability(
+        "Operations", "llm.append_kv", "{held}", "{given}", "{result}"
+    )
+    @pytest.mark.capability(
+        "Operations", "llm.lookup_kv", "{held}", "{given}", "{result}"
+    )
+    @pytest.mark.capability(
+        "Operations", "llm.paged_attention", "{held}", "{given}", "{result}"
+    )
     @pytest.mark.parametrize(
         ("heads", "kv_heads", "held", "given", "result"),
         [

@@ -169,6 +169,7 @@ MAX_POSITION = 512
 
 
 class TestRopeTable:
+    @pytest.mark.capability("RoPE", "{name}")
     @pytest.mark.parametrize("name", SCALINGS)
     def test_transformers_in_float64(
         self, name: str, monkeypatch: pytest.MonkeyPatch
@@ -222,6 +223,7 @@ class TestRopeTable:
 
 
 class TestRope:
+    @pytest.mark.capability("Operations", "llm.rope", "{x}", "{y}")
     @pytest.mark.parametrize(
         ("x", "y"), [("f32", "f32"), ("bf16", "f32"), ("f32", "bf16"), ("f16", "f16")]
     )

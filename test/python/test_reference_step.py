@@ -82,6 +82,7 @@ class StepReference:
 
 class TestStep:
     # In bfloat16 sums of another order now and then round to the other neighbour.
+    @pytest.mark.capability("Compiled steps", "{shape}", "{dtype}")
     @pytest.mark.parametrize(
         ("shape", "dtype", "tolerance"),
         [

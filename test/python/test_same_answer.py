@@ -92,16 +92,23 @@ def assert_same(actual: Logits, expected: Logits) -> None:
     assert not different.any(), f"rows that differ: {np.flatnonzero(different)}"
 
 
+@pytest.mark.capability(
+    "Same answer in any company", "prompts in chunks of {chunk}", "{model[1]}"
+)
 @pytest.mark.parametrize("chunk", [1, 5, 16])
 def test_any_chunks(model: Model, ids: list[int], chunk: int) -> None:
     assert_same(chunked(model, ids, chunk), model.forward(ids))
 
 
+@pytest.mark.capability(
+    "Same answer in any company", "beside seven other sequences", "{model[1]}"
+)
 @pytest.mark.parametrize("place", [0, 3, 7])
 def test_any_company(model: Model, ids: list[int], place: int) -> None:
     assert_same(in_company(model, ids, place), model.forward(ids))
 
 
+@pytest.mark.capability("Same answer in any company", "1, 2 and 3 threads", "{case[1]}")
 @pytest.mark.parametrize("case", CASES, ids=["-".join(case) for case in CASES])
 def test_any_number_of_threads(
     case: tuple[str, str], make_artifact: MakeArtifact

@@ -24,6 +24,7 @@ def emit(directory: Path, output: Path, stage: str = "llm") -> str:
     return output.read_text()
 
 
+@pytest.mark.capability("Stages", "{stage}")
 @pytest.mark.parametrize(
     ("stage", "contains", "lacks"),
     [

@@ -14,6 +14,8 @@
 
 #include <stdint.h>
 
+/* Names in C's style: NOLINTBEGIN(readability-identifier-naming) */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -151,5 +153,7 @@ typedef void (*llmir_step_fn)(const llmir_runtime *runtime,
 #ifdef __cplusplus
 }
 #endif
+
+/* NOLINTEND(readability-identifier-naming) */
 
 #endif /* LLMIR_RUNTIME_ABI_H */
