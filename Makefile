@@ -21,6 +21,15 @@ SANITIZERS := address$(comma)undefined thread
 # What the sanitizer of threads has nothing to see in: numbers against an oracle.
 ONE_THREAD := MatchesFloat64|Sampler|Packing
 
+# All linters run, also after one has found something. What clang-tidy found clean
+# is not checked again before it changes.
+define LINT
+$(VENV)/bin/ruff check --quiet || status=1; \
+$(VENV)/bin/ruff format --quiet --check || status=1; \
+$(VENV)/bin/mypy --no-error-summary || status=1; \
+$(PYTHON) utils/lint_cpp.py --build $(BUILD) || status=1;
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs capabilities build torch clean
 
@@ -39,9 +48,9 @@ demo: build
 	@$(RUN) examples/demo.py
 
 # All suites run, also after one has failed.
-test: build torch $(SANITIZERS:%=build/sanitize-%/build.ninja)
+test: build torch $(VENV)/lint.stamp $(SANITIZERS:%=build/sanitize-%/build.ninja)
 	@status=0; \
-	$(MAKE) --no-print-directory lint || status=1; \
+	$(LINT) \
 	$(VENV)/bin/lit -sv $(BUILD)/test || status=1; \
 	$(CTEST) $(BUILD) || status=1; \
 	for sanitizer in $(SANITIZERS); do \
@@ -60,15 +69,8 @@ build/sanitize-%/build.ninja: runtime/CMakeLists.txt $(STAMPS)/toolchain
 	  -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache \
 	  -DLLMIR_SANITIZE=$*
 
-# All linters run, also after one has found something. What clang-tidy found
-# clean before is not checked again.
 lint: build $(VENV)/lint.stamp
-	@status=0; \
-	$(VENV)/bin/ruff check --quiet || status=1; \
-	$(VENV)/bin/ruff format --quiet --check || status=1; \
-	$(VENV)/bin/mypy --no-error-summary || status=1; \
-	$(PYTHON) utils/lint_cpp.py --build $(BUILD) || status=1; \
-	exit $$status
+	@status=0; $(LINT) exit $$status
 
 # The tests fail where these pages are out of date.
 docs: build
