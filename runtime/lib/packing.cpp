@@ -21,7 +21,7 @@ namespace {
 
 constexpr int64_t stagedUnits = 64;
 
-typedef uint32_t Words __attribute__((ext_vector_type(4)));
+using Words = uint32_t __attribute__((ext_vector_type(4)));
 
 /// The bits of element i as float32.
 uint32_t widened(llmir_dtype dtype, const char *elements, int64_t i) {

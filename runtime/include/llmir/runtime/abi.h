@@ -92,12 +92,12 @@ typedef struct llmir_runtime {
 
   /* out[t, n] = epilogue(sum_k x[t, k] * w[n, k]).
    * x: [T, K], of the weight's dtype. w: packed in panels (see packing.h). out:
-   * [T, N], f32; bf16 or f16 if nothing is accumulated. The sum is in f32, and so
-   * is the epilogue. Its order and roundings depend on the weight's dtype and the level of
-   * the CPU alone (AMX sums the even and the odd products of 32 k apart; the
-   * portable level does not fuse a product with its sum), and never on T, the
-   * row, the rest of the batch or the threads: on one machine a row's result is
-   * the same bits in any company. */
+   * [T, N], f32; bf16 or f16 if nothing is accumulated. The sum is in f32, and
+   * so is the epilogue. Its order and roundings depend on the weight's dtype
+   * and the level of the CPU alone (AMX sums the even and the odd products of
+   * 32 k apart; the portable level does not fuse a product with its sum), and
+   * never on T, the row, the rest of the batch or the threads: on one machine a
+   * row's result is the same bits in any company. */
   void (*linear)(llmir_context *context, const llmir_tensor *x,
                  const llmir_tensor *w, const llmir_linear_epilogue *epilogue,
                  const llmir_tensor *out);
@@ -114,10 +114,10 @@ typedef struct llmir_runtime {
    * Sequence s owns rows row_starts[s] .. row_starts[s + 1] of the query, its
    * last tokens: row r sees positions 0 .. context_lens[s] - (row_starts[s + 1]
    * - r), inclusive, and of these what the window leaves. Position p lies in
-   * block block_table[s, p / block_size]; of a block that no row sees, the entry
-   * may be anything.
-   * query: [T, H, D], f32. out: [T, H, D], f32, bf16 or f16. block_table:
-   * [S, W], context_lens: [S], row_starts: [S + 1], all i32. */
+   * block block_table[s, p / block_size]; of a block that no row sees, the
+   * entry may be anything. query: [T, H, D], f32. out: [T, H, D], f32, bf16 or
+   * f16. block_table: [S, W], context_lens: [S], row_starts: [S + 1], all i32.
+   */
   void (*paged_attention)(llmir_context *context, llmir_kv_cache *cache,
                           int64_t layer, const llmir_tensor *query,
                           const llmir_tensor *block_table,
