@@ -26,7 +26,8 @@ class ThreadPool;
 inline constexpr int64_t panelColumns = 32;
 inline constexpr int64_t packedKMultiple = 32;
 
-/// "f32", "bf16", "f16" and "i32"; throws std::invalid_argument for another name.
+/// "f32", "bf16", "f16" and "i32"; throws std::invalid_argument for another
+/// name.
 llmir_dtype parseDtype(std::string_view name);
 std::string_view dtypeName(llmir_dtype dtype);
 int64_t dtypeBytes(llmir_dtype dtype);
