@@ -192,6 +192,66 @@ class TestRMSNorm:
         assert_close(program.run(values, weight), expected, y)
 
 
+class TestLayerNorm:
+    @pytest.mark.parametrize(
+        ("x", "w", "b", "y"),
+        [
+            ("f32", "f32", "f32", "f32"),
+            ("f32", "bf16", "", "bf16"),
+            ("bf16", "bf16", "bf16", "f32"),
+            ("f16", "f32", "f16", "f16"),
+        ],
+    )
+    @pytest.mark.parametrize("shape", [(5, 67), (2, 3, 40), (64,)])
+    @pytest.mark.parametrize("size", ["static", "dynamic"])
+    def test_formula(
+        self, x: str, w: str, b: str, y: str, shape: tuple[int, ...], size: str
+    ) -> None:
+        last = str(shape[-1]) if size == "static" else "?"
+        sizes = "x".join(["?"] * (len(shape) - 1) + [last])
+        types = [shaped(sizes, x), shaped(last, w)] + [shaped(last, b)] * bool(b)
+        op = "llm.layer_norm %0, %1" + " bias %2" * bool(b)
+        program = Program(
+            one_op(op, types, shaped(sizes, y), "{epsilon = 1.0e-02 : f32}")
+        )
+        random = np.random.default_rng(len(shape))
+        # Small numbers, among which epsilon counts, beside a larger mean.
+        values = store(0.1 * random.standard_normal(shape) + 1, x)
+        arguments = [values, normal(random, shape[-1:], w)]
+        exact = load(values, x)
+        centered = exact - exact.mean(axis=-1, keepdims=True)
+        variance = (centered**2).mean(axis=-1, keepdims=True)
+        expected = centered / np.sqrt(variance + np.float32(1e-2))
+        expected = expected * load(arguments[1], w)
+        if b:
+            arguments.append(normal(random, shape[-1:], b))
+            expected = expected + load(arguments[2], b)
+        assert_close(program.run(*arguments), expected, y)
+
+    def test_torch_with_a_large_mean(self) -> None:
+        program = Program(
+            one_op(
+                "llm.layer_norm %0, %1 bias %2",
+                ["tensor<?x192xf32>", "tensor<192xf32>", "tensor<192xf32>"],
+                "tensor<?x192xf32>",
+                "{epsilon = 1.0e-05 : f32}",
+            )
+        )
+        random = np.random.default_rng(0)
+        x = normal(random, (4, 192)) + np.float32(100)
+        weight, bias = normal(random, (2, 192))
+        expected = torch.nn.functional.layer_norm(
+            *(torch.from_numpy(x).double(), (192,)),
+            torch.from_numpy(weight).double(),
+            torch.from_numpy(bias).double(),
+            float(np.float32(1e-5)),
+        )
+        # The mean is known to some 1e-5; a mean of squares less the mean's square
+        # would be off by a hundred times that.
+        actual = program.run(x, weight.copy(), bias.copy())
+        assert_close(actual, expected.numpy(), "f32", 1e-4)
+
+
 ACTIVATIONS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu": lambda x: x / 2 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),

@@ -113,6 +113,48 @@ Value llmir::reference::emptyLike(OpBuilder &builder, Location loc,
   return builder.create<tensor::EmptyOp>(loc, type, sizes);
 }
 
+Value llmir::reference::emptyOf(OpBuilder &builder, Location loc,
+                                ArrayRef<OpFoldResult> sizes, Type element) {
+  return builder.create<tensor::EmptyOp>(loc, sizes, element);
+}
+
+Value llmir::reference::filledOf(OpBuilder &builder, Location loc,
+                                 ArrayRef<OpFoldResult> sizes,
+                                 TypedAttr value) {
+  Value empty = emptyOf(builder, loc, sizes, value.getType());
+  Value constant = builder.create<arith::ConstantOp>(loc, value);
+  return builder.create<linalg::FillOp>(loc, constant, empty).getResult(0);
+}
+
+/// The dimensions of a tensor of rank `rank`, of which `dim` is two.
+static SmallVector<ReassociationIndices> splitIndices(int64_t rank,
+                                                      int64_t dim) {
+  SmallVector<ReassociationIndices> indices;
+  for (int64_t i = 0, next = 0; i < rank; ++i) {
+    indices.push_back({next++});
+    if (i == dim)
+      indices.back().push_back(next++);
+  }
+  return indices;
+}
+
+Value llmir::reference::splitDim(OpBuilder &builder, Location loc, Value tensor,
+                                 int64_t dim, int64_t parts) {
+  RankedTensorType type = tensorType(tensor);
+  SmallVector<int64_t> shape(type.getShape());
+  if (!ShapedType::isDynamic(shape[dim]))
+    shape[dim] /= parts;
+  shape.insert(shape.begin() + dim, parts);
+  return builder.create<tensor::ExpandShapeOp>(
+      loc, type.clone(shape), tensor, splitIndices(type.getRank(), dim));
+}
+
+Value llmir::reference::mergeDims(OpBuilder &builder, Location loc,
+                                  Value tensor, int64_t dim) {
+  return builder.create<tensor::CollapseShapeOp>(
+      loc, tensor, splitIndices(tensorType(tensor).getRank() - 1, dim));
+}
+
 Value llmir::reference::generic(OpBuilder &builder, Location loc,
                                 ValueRange inputs, Value output,
                                 ArrayRef<AffineMap> maps,
@@ -127,6 +169,34 @@ Value llmir::reference::generic(OpBuilder &builder, Location loc,
             nested.create<linalg::YieldOp>(nestedLoc, body(scalars, arguments));
           })
       .getResult(0);
+}
+
+Value llmir::reference::finishProduct(OpBuilder &builder, Location loc,
+                                      Value sums, Value bias, Value residual,
+                                      RankedTensorType type) {
+  if (!bias && !residual && type == sums.getType())
+    return sums;
+  Maps maps(builder.getContext(), 2);
+  SmallVector<Value> inputs = {sums};
+  SmallVector<AffineMap> inputMaps = {maps.all()};
+  if (bias) {
+    inputs.push_back(bias);
+    inputMaps.push_back(maps.dims({1}));
+  }
+  if (residual) {
+    inputs.push_back(residual);
+    inputMaps.push_back(maps.all());
+  }
+  inputMaps.push_back(maps.all());
+  return generic(builder, loc, inputs, emptyLike(builder, loc, type, sums),
+                 inputMaps,
+                 {utils::IteratorType::parallel, utils::IteratorType::parallel},
+                 [&](Scalars &s, ValueRange arguments) {
+                   Value value = arguments[0];
+                   for (Value term : arguments.drop_front().drop_back())
+                     value = s.add(s.widen(term), value);
+                   return s.round(value, type.getElementType());
+                 });
 }
 
 AffineMap Maps::first(unsigned count) {

@@ -61,6 +61,23 @@ mlir::RankedTensorType tensorType(mlir::Value value);
 mlir::Value emptyLike(mlir::OpBuilder &builder, mlir::Location loc,
                       mlir::RankedTensorType type, mlir::Value like);
 
+/// An uninitialized tensor of given sizes.
+mlir::Value emptyOf(mlir::OpBuilder &builder, mlir::Location loc,
+                    llvm::ArrayRef<mlir::OpFoldResult> sizes,
+                    mlir::Type element);
+
+/// The same, filled with `value`.
+mlir::Value filledOf(mlir::OpBuilder &builder, mlir::Location loc,
+                     llvm::ArrayRef<mlir::OpFoldResult> sizes,
+                     mlir::TypedAttr value);
+
+/// Splits dimension `dim` into `parts` and their size, and puts the two
+/// together again. Only one part may have a dynamic size.
+mlir::Value splitDim(mlir::OpBuilder &builder, mlir::Location loc,
+                     mlir::Value tensor, int64_t dim, int64_t parts);
+mlir::Value mergeDims(mlir::OpBuilder &builder, mlir::Location loc,
+                      mlir::Value tensor, int64_t dim);
+
 using Body = llvm::function_ref<mlir::Value(Scalars &, mlir::ValueRange)>;
 
 /// Builds a generic over `iterators` with one output. The body gets the inputs
@@ -70,6 +87,12 @@ mlir::Value generic(mlir::OpBuilder &builder, mlir::Location loc,
                     llvm::ArrayRef<mlir::AffineMap> maps,
                     llvm::ArrayRef<mlir::utils::IteratorType> iterators,
                     Body body);
+
+/// Adds a bias and a residual, which may be null, to the f32 sums of a product
+/// and rounds to `type`.
+mlir::Value finishProduct(mlir::OpBuilder &builder, mlir::Location loc,
+                          mlir::Value sums, mlir::Value bias,
+                          mlir::Value residual, mlir::RankedTensorType type);
 
 /// Indexing maps from a number of loops.
 struct Maps {

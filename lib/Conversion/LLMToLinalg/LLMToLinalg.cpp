@@ -6,6 +6,7 @@
 
 #include "Attention.h"
 #include "Builders.h"
+#include "Patterns.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
@@ -83,33 +84,8 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
           return s.add(arguments[2],
                        s.mul(s.widen(arguments[0]), s.widen(arguments[1])));
         });
-    if (!op.getBias() && !op.getResidual() && type == sumType) {
-      rewriter.replaceOp(op, sum);
-      return success();
-    }
-
-    Maps maps(getContext(), 2);
-    SmallVector<Value> inputs = {sum};
-    SmallVector<AffineMap> inputMaps = {maps.all()};
-    if (op.getBias()) {
-      inputs.push_back(op.getBias());
-      inputMaps.push_back(maps.dims({1}));
-    }
-    if (op.getResidual()) {
-      inputs.push_back(op.getResidual());
-      inputMaps.push_back(maps.all());
-    }
-    inputMaps.push_back(maps.all());
-    Value result = rewriter.create<tensor::EmptyOp>(loc, type, sizes);
-    rewriter.replaceOp(
-        op, generic(rewriter, loc, inputs, result, inputMaps,
-                    {IteratorType::parallel, IteratorType::parallel},
-                    [&](Scalars &s, ValueRange arguments) {
-                      Value value = arguments[0];
-                      for (Value term : arguments.drop_front().drop_back())
-                        value = s.add(s.widen(term), value);
-                      return s.round(value, type.getElementType());
-                    }));
+    rewriter.replaceOp(op, finishProduct(rewriter, loc, sum, op.getBias(),
+                                         op.getResidual(), type));
     return success();
   }
 
@@ -146,74 +122,6 @@ private:
           return s.builder.create<tensor::ExtractOp>(loc, op.getWeight(),
                                                      indices);
         });
-  }
-};
-
-struct ConvertRMSNorm : OpRewritePattern<RMSNormOp> {
-  using OpRewritePattern::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(RMSNormOp op,
-                                PatternRewriter &rewriter) const override {
-    Location loc = op.getLoc();
-    auto input = tensorType(op.getInput());
-    unsigned rank = input.getRank();
-    auto type = cast<RankedTensorType>(op.getResult().getType());
-    Maps maps(getContext(), rank);
-    SmallVector<IteratorType> parallel(rank, IteratorType::parallel);
-    SmallVector<IteratorType> reduction = parallel;
-    reduction.back() = IteratorType::reduction;
-
-    auto rowsType = RankedTensorType::get(input.getShape().drop_back(),
-                                          rewriter.getF32Type());
-    Value rows = emptyLike(rewriter, loc, rowsType, op.getInput());
-    Value zero = Scalars(rewriter, loc).constant(0.0);
-    Value init = rewriter.create<linalg::FillOp>(loc, zero, rows).getResult(0);
-    Value squares = generic(rewriter, loc, op.getInput(), init,
-                            {maps.all(), maps.first(rank - 1)}, reduction,
-                            [&](Scalars &s, ValueRange arguments) {
-                              Value x = s.widen(arguments[0]);
-                              return s.add(arguments[1], s.mul(x, x));
-                            });
-    Value size = normalizedSize(rewriter, op);
-    // The root is taken once a row, not once an element.
-    Maps rowMaps(getContext(), rank - 1);
-    Value scales =
-        generic(rewriter, loc, squares, rows, {rowMaps.all(), rowMaps.all()},
-                SmallVector<IteratorType>(rank - 1, IteratorType::parallel),
-                [&](Scalars &s, ValueRange arguments) {
-                  Value mean = s.div(arguments[0], size);
-                  Value shifted =
-                      s.add(mean, s.builder.create<arith::ConstantOp>(
-                                      loc, op.getEpsilonAttr()));
-                  Value root = s.builder.create<math::SqrtOp>(loc, shifted);
-                  return s.div(s.constant(1.0), root);
-                });
-    Value result = emptyLike(rewriter, loc, type, op.getInput());
-    rewriter.replaceOp(
-        op,
-        generic(rewriter, loc, {op.getInput(), scales, op.getWeight()}, result,
-                {maps.all(), maps.first(rank - 1), maps.dims({rank - 1}),
-                 maps.all()},
-                parallel, [&](Scalars &s, ValueRange arguments) {
-                  Value x = s.mul(s.widen(arguments[0]), arguments[1]);
-                  return s.round(s.mul(x, s.widen(arguments[2])),
-                                 type.getElementType());
-                }));
-    return success();
-  }
-
-private:
-  /// The number of elements that are normalized together, in f32.
-  static Value normalizedSize(OpBuilder &builder, RMSNormOp op) {
-    Scalars s(builder, op.getLoc());
-    auto input = tensorType(op.getInput());
-    if (!ShapedType::isDynamic(input.getShape().back()))
-      return s.constant(input.getShape().back());
-    Value size = builder.create<arith::IndexCastOp>(
-        op.getLoc(), builder.getI64Type(),
-        s.dim(op.getInput(), input.getRank() - 1));
-    return builder.create<arith::SIToFPOp>(op.getLoc(), builder.getF32Type(),
-                                           size);
   }
 };
 
@@ -438,8 +346,9 @@ struct ConvertActivation : OpRewritePattern<ActivationOp> {
 } // namespace
 
 void llmir::populateLLMToLinalgPatterns(RewritePatternSet &patterns) {
-  patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear,
-               ConvertRMSNorm, ConvertRope, ConvertRopeTable>(
-      patterns.getContext());
+  patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear, ConvertRope,
+               ConvertRopeTable>(patterns.getContext());
   llmir::reference::populateAttentionPatterns(patterns);
+  llmir::reference::populateMixtureOfExpertsPatterns(patterns);
+  llmir::reference::populateNormalizationPatterns(patterns);
 }

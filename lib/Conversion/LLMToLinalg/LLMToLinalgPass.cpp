@@ -3,7 +3,7 @@
 // Applies the reference lowerings to a module, to all ops or to those that no
 // kernel computes.
 
-#include "PagedCache.h"
+#include "Bundles.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
@@ -30,8 +30,8 @@ struct ConvertLLMToLinalgPass
   void runOnOperation() override {
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
-    target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LinearOp,
-                        RMSNormOp, RopeOp>();
+    target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LayerNormOp,
+                        LinearOp, MoEOp, RMSNormOp, RopeOp>();
     // Tables of a compiled model lie among its weights.
     if (!keepKernels)
       target.addIllegalOp<RopeTableOp>();
@@ -40,10 +40,10 @@ struct ConvertLLMToLinalgPass
     if (failed(applyPartialConversion(getOperation(), target,
                                       std::move(patterns))))
       return signalPassFailure();
+    if (failed(llmir::reference::convertBundles(getOperation(), keepKernels)))
+      return signalPassFailure();
     if (keepKernels)
       return;
-    if (failed(llmir::reference::convertCaches(getOperation())))
-      return signalPassFailure();
     getOperation().walk([&](Operation *op) {
       if (!isa_and_nonnull<LLMDialect>(op->getDialect()) ||
           isa<ParameterOp>(op))

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The reference meaning of the paged cache: a value of it is five tensors, and
-// its ops are loops over tokens. A cache crosses functions and control flow, so
-// this is a conversion of one type to many.
+// its ops are loops over tokens.
 
-#include "PagedCache.h"
 #include "Attention.h"
+#include "Bundles.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Func/Transforms/OneToNFuncConversions.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/SCF/Transforms/Patterns.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/TypeUtilities.h"
-#include "mlir/Transforms/OneToNTypeConversion.h"
 
 #include <cmath>
 
@@ -290,75 +285,15 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
   }
 };
 
-bool isCache(Type type) { return isa<PagedKVCacheType>(type); }
-
-/// Caches may go through functions and structured control flow.
-LogicalResult verifyUsers(ModuleOp module) {
-  WalkResult result = module.walk([](Operation *op) {
-    if (llvm::none_of(op->getOperandTypes(), isCache) &&
-        llvm::none_of(op->getResultTypes(), isCache))
-      return WalkResult::advance();
-    if (isa<AppendKVOp, LookupKVOp, PagedAttentionOp, func::CallOp,
-            func::ReturnOp, scf::ConditionOp, scf::ForOp, scf::IfOp,
-            scf::WhileOp, scf::YieldOp>(op))
-      return WalkResult::advance();
-    op->emitError("has a paged cache among its operands or results, which the "
-                  "reference lowering cannot take apart");
-    return WalkResult::interrupt();
-  });
-  return failure(result.wasInterrupted());
-}
-
-/// Spreads the attributes of arguments, or of results, over what each becomes.
-ArrayAttr spreadAttributes(ArrayAttr attributes, TypeRange types,
-                           TypeConverter &converter) {
-  if (!attributes)
-    return attributes;
-  SmallVector<Attribute> spread;
-  for (auto [attribute, type] : llvm::zip(attributes, types)) {
-    SmallVector<Type> converted;
-    (void)converter.convertType(type, converted);
-    spread.append(converted.size(), attribute);
-  }
-  return ArrayAttr::get(attributes.getContext(), spread);
-}
-
 } // namespace
 
-LogicalResult llmir::reference::convertCaches(ModuleOp module) {
-  if (failed(verifyUsers(module)))
-    return failure();
-  OneToNTypeConverter converter;
-  converter.addConversion([](Type type) { return type; });
+void llmir::reference::populateCacheConversion(OneToNTypeConverter &converter,
+                                               RewritePatternSet &patterns) {
   converter.addConversion(
       [](PagedKVCacheType type, SmallVectorImpl<Type> &types) {
         CacheTensors::types(type, types);
         return success();
       });
-
-  SmallVector<std::tuple<func::FuncOp, ArrayAttr, ArrayAttr>> attributes;
-  for (auto function : module.getOps<func::FuncOp>())
-    attributes.emplace_back(
-        function,
-        spreadAttributes(function.getArgAttrsAttr(),
-                         function.getArgumentTypes(), converter),
-        spreadAttributes(function.getResAttrsAttr(), function.getResultTypes(),
-                         converter));
-
-  MLIRContext *context = module.getContext();
-  RewritePatternSet patterns(context);
-  populateFuncTypeConversionPatterns(converter, patterns);
-  scf::populateSCFStructuralOneToNTypeConversions(converter, patterns);
   patterns.add<ConvertAppendKV, ConvertLookupKV, ConvertPagedAttention>(
-      converter, context);
-  if (failed(
-          applyPartialOneToNConversion(module, converter, std::move(patterns))))
-    return failure();
-  for (auto [function, arguments, results] : attributes) {
-    if (arguments)
-      function.setArgAttrsAttr(arguments);
-    if (results)
-      function.setResAttrsAttr(results);
-  }
-  return success();
+      converter, patterns.getContext());
 }

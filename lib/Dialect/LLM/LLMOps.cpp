@@ -204,19 +204,42 @@ LogicalResult RMSNormOp::inferReturnTypes(MLIRContext *,
   return inferSame(adaptor.getInput(), inferred);
 }
 
-LogicalResult RMSNormOp::verify() {
-  auto input = rankedType(getInput());
+/// Checks a normalization along the last dimension.
+template <typename Op> static LogicalResult verifyNorm(Op op) {
+  RankedTensorType input = rankedType(op.getInput());
   if (input.getRank() < 1)
-    return emitOpError() << "input must have at least one dimension, but is "
-                         << input;
-  if (failed(verifyRank(*this, "weight", getWeight().getType(), 1)) ||
-      failed(verifyDim(*this, "the weight's size",
-                       rankedType(getWeight()).getDimSize(0),
+    return op.emitOpError()
+           << "input must have at least one dimension, but is " << input;
+  if (failed(verifyRank(op, "weight", op.getWeight().getType(), 1)) ||
+      failed(verifyDim(op, "the weight's size",
+                       rankedType(op.getWeight()).getDimSize(0),
                        input.getShape().back(), "the input's last dimension")))
     return failure();
-  if (!getEpsilon().isFinite() || getEpsilon().convertToFloat() < 0.0f)
-    return emitOpError("epsilon must be finite and not negative");
-  return verifyResultShape(*this, getResult().getType(), input.getShape());
+  if (!op.getEpsilon().isFinite() || op.getEpsilon().convertToFloat() < 0.0f)
+    return op.emitOpError("epsilon must be finite and not negative");
+  return verifyResultShape(op, op.getResult().getType(), input.getShape());
+}
+
+LogicalResult RMSNormOp::verify() { return verifyNorm(*this); }
+
+LogicalResult LayerNormOp::inferReturnTypes(MLIRContext *,
+                                            std::optional<Location>,
+                                            Adaptor adaptor,
+                                            SmallVectorImpl<Type> &inferred) {
+  return inferSame(adaptor.getInput(), inferred);
+}
+
+LogicalResult LayerNormOp::verify() {
+  if (failed(verifyNorm(*this)))
+    return failure();
+  Value bias = getBias();
+  if (!bias)
+    return success();
+  if (failed(verifyRank(*this, "bias", bias.getType(), 1)))
+    return failure();
+  return verifyDim(*this, "the bias's size", rankedType(bias).getDimSize(0),
+                   rankedType(getInput()).getShape().back(),
+                   "the input's last dimension");
 }
 
 LogicalResult RopeOp::inferReturnTypes(MLIRContext *, std::optional<Location>,

@@ -32,6 +32,29 @@ def LLM_ActivationKind : LLM_I32Enum<"ActivationKind", "an activation function",
 def LLM_ActivationKindAttr
     : EnumAttr<LLM_Dialect, LLM_ActivationKind, "activation_kind">;
 
+def LLM_RouterScoring : LLM_I32Enum<"RouterScoring", "scores of experts", [
+  I32EnumAttrCase<"softmax", 0>,
+  I32EnumAttrCase<"sigmoid", 1>
+]>;
+def LLM_RouterScoringAttr
+    : EnumAttr<LLM_Dialect, LLM_RouterScoring, "router_scoring">;
+
+def LLM_Packing : LLM_I32Enum<"Packing", "how elements share bytes", [
+  I32EnumAttrCase<"none", 0>,
+  I32EnumAttrCase<"pairs", 1>
+]>;
+
+def LLM_Placement : LLM_I32Enum<"Placement", "what each shard holds", [
+  I32EnumAttrCase<"split", 0>,
+  I32EnumAttrCase<"replicated", 1>,
+  I32EnumAttrCase<"partial", 2>
+]>;
+
+def LLM_Reduction : LLM_I32Enum<"Reduction", "what partial results become", [
+  I32EnumAttrCase<"sum", 0>,
+  I32EnumAttrCase<"max", 1>
+]>;
+
 def LLM_RopeScalingKind : LLM_I32Enum<"RopeScalingKind", "a RoPE scaling", [
   I32EnumAttrCase<"linear", 0>,
   I32EnumAttrCase<"llama3", 1>,

@@ -165,6 +165,29 @@ def LLM_RMSNormOp : LLM_TensorOp<"rms_norm"> {
   }];
 }
 
+def LLM_LayerNormOp : LLM_TensorOp<"layer_norm"> {
+  let summary = "layer normalization";
+  let description = [{
+    `result[.., i] = (input[.., i] - mean) * weight[i] / sqrt(variance +
+    epsilon) + bias[i]` (arXiv:1607.06450), with mean = mean_j input[.., j] and
+    variance = mean_j (input[.., j] - mean)^2, along the last dimension. The bias
+    is optional.
+
+    ```mlir
+    %y = llm.layer_norm %x, %w bias %b {epsilon = 1.0e-05 : f32}
+      : (tensor<?x192xf32>, tensor<192xbf16>, tensor<192xbf16>)
+      -> tensor<?x192xbf16>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$input, LLM_FloatTensor:$weight,
+                       Optional<LLM_FloatTensor>:$bias, F32Attr:$epsilon);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`bias` $bias^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+}
+
 def LLM_RopeOp : LLM_TensorOp<"rope"> {
   let summary = "rotary position embedding";
   let description = [{

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Tensors spread over shards, products of them, and the collectives between.
+// Letters in shapes are those of LLMOps.td. Shapes are those of full tensors.
+
+#ifndef LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD
+#define LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD
+
+include "llmir/Dialect/LLM/LLMOps.td"
+
+/// An op from one placement to another one.
+class LLM_CollectiveOp<string mnemonic, list<Trait> traits = []>
+    : LLM_Op<mnemonic, !listconcat(traits, [Pure])> {
+  let results = (outs LLM_ShardedTensorType:$result);
+  let hasVerifier = 1;
+}
+
+/// One whose operand says what its result is.
+class LLM_InferredCollectiveOp<string mnemonic>
+    : LLM_CollectiveOp<mnemonic, [InferTypeOpAdaptor]> {
+  let arguments = (ins LLM_ShardedTensorType:$input);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let extraClassDeclaration = [{
+    /// The verifier compares inferred and written types, and says more.
+    static bool isCompatibleReturnTypes(::mlir::TypeRange,
+                                        ::mlir::TypeRange) {
+      return true;
+    }
+  }];
+}
+
+def LLM_ShardOp : LLM_CollectiveOp<"shard"> {
+  let summary = "spreads a tensor over shards";
+  let description = [{
+    With a result that is `split = a`, shard i gets the i-th of equal parts along
+    dimension a; with one that is `replicated`, every shard gets the tensor. It
+    is the way in: what each process of a real mesh loads or already holds.
+
+    ```mlir
+    %s = llm.shard %w : (tensor<64x128xbf16>)
+      -> !llm.sharded_tensor<tensor<64x128xbf16>, shards = 4, split = 0>
+    ```
+  }];
+  let arguments = (ins LLM_FloatTensor:$input);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let hasFolder = 1;
+}
+
+def LLM_UnshardOp : LLM_Op<"unshard", [Pure, InferTypeOpAdaptor]> {
+  let summary = "the tensor that shards hold together";
+  let description = [{
+    Concatenates parts, or takes one of equal copies. Partial results have to be
+    reduced before. It is the way out.
+
+    ```mlir
+    %w = llm.unshard %s
+      : (!llm.sharded_tensor<tensor<64x128xbf16>, shards = 4, split = 0>)
+      -> tensor<64x128xbf16>
+    ```
+  }];
+  let arguments = (ins LLM_ShardedTensorType:$input);
+  let results = (outs LLM_FloatTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let hasFolder = 1;
+  let hasVerifier = 1;
+}
+
+def LLM_AllGatherOp : LLM_InferredCollectiveOp<"all_gather"> {
+  let summary = "gives every shard the parts of all";
+  let description = [{
+    `result_i = concatenate(input_0, ..., input_{S-1})` along the dimension that
+    the input is split in, for each of the S shards i.
+
+    ```mlir
+    %g = llm.all_gather %s
+      : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 4, split = 1>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 4, replicated>
+    ```
+  }];
+  let hasCanonicalizer = 1;
+}
+
+def LLM_AllReduceOp : LLM_InferredCollectiveOp<"all_reduce"> {
+  let summary = "gives every shard the sum, or the maximum, of all";
+  let description = [{
+    `result_i = input_0 + ... + input_{S-1}` for a `partial = sum`, and the
+    elements' maximum for a `partial = max`; in the order of the shards, in f32,
+    rounded once.
+
+    ```mlir
+    %r = llm.all_reduce %p
+      : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 4, partial = sum>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 4, replicated>
+    ```
+  }];
+}
+
+def LLM_ReduceScatterOp
+    : LLM_CollectiveOp<"reduce_scatter", [InferTypeOpAdaptor]> {
+  let summary = "reduces, and leaves each shard a part of the result";
+  let description = [{
+    What `llm.all_reduce` computes, of which shard i keeps the i-th of equal
+    parts along dimension `scatter_axis`.
+
+    ```mlir
+    %r = llm.reduce_scatter %p {scatter_axis = 1 : i64}
+      : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 4, partial = sum>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 4, split = 1>
+    ```
+  }];
+  let arguments = (ins LLM_ShardedTensorType:$input, I64Attr:$scatter_axis);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let extraClassDeclaration = [{
+    /// The verifier compares inferred and written types, and says more.
+    static bool isCompatibleReturnTypes(::mlir::TypeRange,
+                                        ::mlir::TypeRange) {
+      return true;
+    }
+  }];
+}
+
+def LLM_ShardedLinearOp : LLM_Op<"sharded_linear", [Pure, InferTypeOpAdaptor]> {
+  let summary = "product with a weight matrix that is spread over shards";
+  let description = [{
+    The product of `llm.linear`, each shard computing with what it holds of input
+    [T, K], weight [N, K] and bias [N] (arXiv:1909.08053). The weight's split
+    decides:
+
+    | form            | input      | weight    | bias         | result [T, N]   |
+    |-----------------|------------|-----------|--------------|-----------------|
+    | column parallel | replicated | split = 0 | split = 0    | `split = 1`     |
+    | row parallel    | split = 1  | split = 1 | replicated   | `partial = sum` |
+
+    A column-parallel product needs no communication; a row-parallel one is a
+    term of a sum, to which only shard 0 adds the bias.
+
+    ```mlir
+    %y = llm.sharded_linear %x, %w
+      : (!llm.sharded_tensor<tensor<?x128xf32>, shards = 4, split = 1>,
+         !llm.sharded_tensor<tensor<64x128xbf16>, shards = 4, split = 1>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 4, partial = sum>
+    ```
+  }];
+  let arguments = (ins LLM_ShardedTensorType:$input,
+                       LLM_ShardedTensorType:$weight,
+                       Optional<LLM_ShardedTensorType>:$bias);
+  let results = (outs LLM_ShardedTensorType:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`bias` $bias^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let extraClassDeclaration = [{
+    /// The verifier compares inferred and written types, and says more.
+    static bool isCompatibleReturnTypes(::mlir::TypeRange,
+                                        ::mlir::TypeRange) {
+      return true;
+    }
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD
