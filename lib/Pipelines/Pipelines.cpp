@@ -44,6 +44,9 @@ void llmir::buildBuffersPipeline(OpPassManager &manager,
   manager.addPass(createConvertLLMToKernels());
   manager.addPass(createConvertLLMToLinalg({/*keepKernels=*/true}));
   manager.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
+  // The sizes of what is made become those of arguments.
+  manager.addNestedPass<func::FuncOp>(
+      memref::createResolveRankedShapeTypeResultDimsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createAssignParameters());
   manager.addPass(createPassDestinations());

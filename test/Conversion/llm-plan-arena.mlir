@@ -137,12 +137,10 @@ func.func @two_sizes(%n: index) {
 
 // -----
 
-// A place is for one buffer.
-func.func @in_loop(%n: index) {
-  %c0 = arith.constant 0 : index
-  %c1 = arith.constant 1 : index
-  scf.for %i = %c0 to %n step %c1 {
-    // expected-error @+1 {{cannot plan a buffer that is made in a loop}}
+// A place is for one buffer, not for one of each turn at once.
+func.func @in_parallel_loop(%n: index) {
+  scf.forall (%i) in (%n) {
+    // expected-error @+1 {{cannot plan a buffer that is made in a parallel loop}}
     %a = memref.alloc() : memref<4xf32>
   }
   return

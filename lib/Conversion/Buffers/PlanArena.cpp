@@ -9,6 +9,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -88,8 +89,10 @@ private:
                           << ": only its first size may be dynamic";
         return WalkResult::interrupt();
       }
-      if (alloc->getBlock() != &block) {
-        alloc.emitError("cannot plan a buffer that is made in a loop");
+      // A buffer that is made in a loop has one place for all turns: none of
+      // them sees what another one has left there, unless they run at once.
+      if (alloc->getParentOfType<scf::ForallOp>()) {
+        alloc.emitError("cannot plan a buffer that is made in a parallel loop");
         return WalkResult::interrupt();
       }
       std::optional<int64_t> bytes = llmir::byteSize(type, maxBatchTokens);
@@ -97,9 +100,10 @@ private:
         alloc.emitError() << "cannot place a buffer of " << type;
         return WalkResult::interrupt();
       }
+      unsigned position = positions[block.findAncestorOpInBlock(*alloc)];
       PlacedBuffer buffer = {
           alloc, static_cast<int64_t>(llvm::alignTo(*bytes, kAlignment)),
-          positions[alloc], positions[alloc]};
+          position, position};
       if (failed(extendLife(alloc, block, positions, buffer)))
         return WalkResult::interrupt();
       frame.buffers.push_back(buffer);

@@ -240,12 +240,24 @@ private:
   Operation *combiner() const {
     Block &body = op->getRegion(0).front();
     Operation *combine = body.getTerminator()->getOperand(0).getDefiningOp();
-    if (!combine || !isa<arith::AddFOp, arith::MaximumFOp>(combine))
+    if (!combine || !isa<arith::AddFOp, arith::AddIOp, arith::MaximumFOp,
+                         arith::MinimumFOp>(combine))
       return nullptr;
     BlockArgument old = body.getArguments().back();
     if (!old.hasOneUse() || *old.user_begin() != combine)
       return nullptr;
     return combine;
+  }
+
+  /// What combines with any number into that number.
+  static TypedAttr neutral(OpBuilder &builder, Operation *combine) {
+    Type type = combine->getResult(0).getType();
+    double infinity = std::numeric_limits<double>::infinity();
+    if (isa<arith::MaximumFOp>(combine))
+      return builder.getFloatAttr(type, -infinity);
+    if (isa<arith::MinimumFOp>(combine))
+      return builder.getFloatAttr(type, infinity);
+    return builder.getZeroAttr(type);
   }
 
   void emitLoops(OpBuilder &builder, int64_t dim) {
@@ -291,13 +303,9 @@ private:
     Operation *combine = size > 1 ? combiner() : nullptr;
     Type element = old.getType();
     if (combine) {
-      double neutral = isa<arith::AddFOp>(combine)
-                           ? 0.0
-                           : -std::numeric_limits<double>::infinity();
       auto type = VectorType::get({size}, element);
       init = builder.create<arith::ConstantOp>(
-          loc,
-          DenseElementsAttr::get(type, builder.getFloatAttr(element, neutral)));
+          loc, DenseElementsAttr::get(type, neutral(builder, combine)));
     }
     auto loop = builder.create<scf::ForOp>(loc, zero, end, step, init);
     {
@@ -518,9 +526,17 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
     if (getOperation().isExternal())
       return;
     getOperation().walk(rewriteStridedCopy);
-    for (Block &block : getOperation().getBody()) {
+    // Of the blocks of loops and conditions as well, each by itself.
+    SmallVector<Block *> blocks;
+    getOperation().walk([&](Operation *op) {
+      if (isa<func::FuncOp, scf::ForOp, scf::IfOp>(op))
+        for (Region &region : op->getRegions())
+          for (Block &block : region)
+            blocks.push_back(&block);
+    });
+    for (Block *block : blocks) {
       RowGroup group;
-      for (Operation &op : llvm::make_early_inc_range(block)) {
+      for (Operation &op : llvm::make_early_inc_range(*block)) {
         if (isRowOp(&op)) {
           auto linalgOp = cast<linalg::LinalgOp>(&op);
           if (!group.tryAdd(linalgOp)) {

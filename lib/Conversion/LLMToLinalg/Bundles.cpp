@@ -14,8 +14,8 @@ using namespace mlir;
 using namespace llmir::llm;
 
 /// Checks that what uses bundles can do without. Returns whether there is any.
-static FailureOr<bool> verifyUsers(ModuleOp module,
-                                   OneToNTypeConverter &converter) {
+static FailureOr<bool>
+verifyUsers(ModuleOp module, OneToNTypeConverter &converter, bool keepCaches) {
   bool found = false;
   auto isBundle = [&](Type type) { return !converter.isLegal(type); };
   WalkResult result = module.walk([&](Operation *op) {
@@ -34,6 +34,11 @@ static FailureOr<bool> verifyUsers(ModuleOp module,
     if (!type)
       return WalkResult::advance();
     found = true;
+    if (keepCaches && isa<ShardedTensorType>(type)) {
+      op->emitError("works on shards, for which there is a reference meaning "
+                    "but no code for the CPU");
+      return WalkResult::interrupt();
+    }
     bool isOurs =
         isa_and_nonnull<LLMDialect>(op->getDialect()) && !isa<CallKernelOp>(op);
     if (isOurs || isa<func::CallOp, func::ReturnOp, scf::ConditionOp,
@@ -73,7 +78,7 @@ LogicalResult llmir::reference::convertBundles(ModuleOp module,
     populateCacheConversion(converter, patterns);
   populateQuantizationConversion(converter, patterns);
   populateShardingConversion(converter, patterns);
-  FailureOr<bool> found = verifyUsers(module, converter);
+  FailureOr<bool> found = verifyUsers(module, converter, keepCaches);
   if (failed(found) || !*found)
     return found;
 

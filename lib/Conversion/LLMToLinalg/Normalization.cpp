@@ -27,12 +27,7 @@ struct Rows {
         rank(tensorType(input).getRank()), maps(builder.getContext(), rank),
         rowMaps(builder.getContext(), rank - 1),
         parallel(rank, IteratorType::parallel) {
-    auto type = RankedTensorType::get(tensorType(input).getShape().drop_back(),
-                                      builder.getF32Type());
-    empty = emptyLike(builder, loc, type, input);
     Scalars s(builder, loc);
-    zeros = builder.create<linalg::FillOp>(loc, s.constant(0.0), empty)
-                .getResult(0);
     size = lastSize(s);
   }
 
@@ -47,6 +42,9 @@ struct Rows {
       inputMaps.push_back(maps.first(rank - 1));
     }
     inputMaps.push_back(maps.first(rank - 1));
+    Value zero = Scalars(builder, loc).constant(0.0);
+    Value zeros =
+        builder.create<linalg::FillOp>(loc, zero, empty()).getResult(0);
     return generic(builder, loc, inputs, zeros, inputMaps, iterators,
                    [&](Scalars &s, ValueRange arguments) {
                      return s.add(arguments.back(),
@@ -56,7 +54,7 @@ struct Rows {
 
   /// Computes f(number), once a row and not once an element.
   Value each(Value rowNumbers, Body f) {
-    return generic(builder, loc, rowNumbers, empty,
+    return generic(builder, loc, rowNumbers, empty(),
                    {rowMaps.all(), rowMaps.all()},
                    ArrayRef(parallel).drop_back(), f);
   }
@@ -77,11 +75,17 @@ struct Rows {
   unsigned rank;
   Maps maps, rowMaps;
   SmallVector<IteratorType> parallel;
-  Value empty, zeros;
   /// How many elements a row has, in f32.
   Value size;
 
 private:
+  /// Room for a number a row. Each use has its own: sharing would be a copy.
+  Value empty() {
+    auto type = RankedTensorType::get(tensorType(input).getShape().drop_back(),
+                                      builder.getF32Type());
+    return emptyLike(builder, loc, type, input);
+  }
+
   Value lastSize(Scalars &s) {
     if (!tensorType(input).isDynamicDim(rank - 1))
       return s.constant(tensorType(input).getShape().back());
