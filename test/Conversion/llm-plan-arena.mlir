@@ -39,6 +39,30 @@ func.func @reuse(%out: memref<16x8xf32>) {
 
 // -----
 
+// A buffer that is made in a loop has one place for all turns, and two of them
+// have two, though there is but one op around them.
+// CHECK: module attributes {llm.arena_bytes = 1024 : i64
+// CHECK-LABEL: func @in_loop
+// CHECK: scf.for
+// CHECK: memref.view %{{.*}}[%c0{{.*}}][]
+// CHECK: memref.view %{{.*}}[%c512][]
+func.func @in_loop(%n: index, %p: i1, %out: memref<16x8xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  scf.for %i = %c0 to %n step %c1 {
+    scf.if %p {
+      %a = memref.alloc() : memref<16x8xf32>
+      %b = memref.alloc() : memref<16x8xf32>
+      llm.call_kernel linear ins() outs(%a : memref<16x8xf32>)
+      llm.call_kernel linear ins(%a : memref<16x8xf32>) outs(%b : memref<16x8xf32>)
+      llm.call_kernel linear ins(%b : memref<16x8xf32>) outs(%out : memref<16x8xf32>)
+    }
+  }
+  return
+}
+
+// -----
+
 // A buffer lives as long as its views, and as what is used in a loop does.
 // CHECK: module attributes {llm.arena_bytes = 1536 : i64
 // CHECK-LABEL: func @views

@@ -13,8 +13,8 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
-from reference import Array, Program, assert_close, load, normal, store
-from test_reference import activation, one_op, shaped
+from reference import Array, Program, assert_close, load, normal, one_op, shaped, store
+from test_reference import ACTIVATIONS
 
 EXPERTS, INNER, SIZE = 6, 10, 12
 
@@ -77,7 +77,7 @@ def moe(
         if normalize:
             weights = weights / weights.sum()
         for e, weight in zip(chosen, weights, strict=True):
-            inner = activation(kind, gate[e] @ x[t]) * (up[e] @ x[t])
+            inner = ACTIVATIONS[kind](gate[e] @ x[t]) * (up[e] @ x[t])
             if hidden != "f32":
                 inner = load(store(inner, hidden), hidden)
             result[t] += scale * weight * (down[e] @ inner)

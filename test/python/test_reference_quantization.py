@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from reference import Array, Program, assert_close, load, normal, store
-from test_reference import one_op, shaped
+from reference import Array, Program, assert_close, load, normal, one_op, shaped, store
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reference import Array, Program, assert_close, load, normal, store
-from test_reference import one_op, shaped
+from reference import Array, Program, assert_close, load, normal, one_op, shaped, store
 
 
 def sharded(shape: str, dtype: str, shards: int, placement: str) -> str:

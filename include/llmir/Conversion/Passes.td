@@ -29,7 +29,12 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
     there is room. Appends by slots, and what reads the cache, are given their
     places, and leave the last three tensors alone.
 
-    With `keep-kernels`, ops that the CPU's runtime has kernels for stay.
+    A quantized tensor becomes its elements, its scales and, if asymmetric, its
+    zero points, as `!llm.quantized_tensor` says; a sharded one, a tensor whose
+    first dimension counts the shards.
+
+    With `keep-kernels`, ops that the CPU's runtime has kernels for stay, and
+    programs of shards are refused.
 
     ```mlir
     func.func @activation(%x: tensor<?x512xf32>) -> tensor<?x512xf32> {
@@ -198,7 +203,8 @@ def VectorizeRows : Pass<"llm-vectorize-rows", "::mlir::func::FuncOp"> {
     and of the same extent become one `scf.forall` over rows, in which each op
     is a loop nest with its innermost dimension in vectors. A row stays in cache
     from one op to the next. Reductions run in one fixed order: lane by lane,
-    then the lanes pairwise. A copy between parts of rows is such an op too.
+    then the lanes pairwise. A copy between parts of rows is such an op too. The
+    bodies of loops and conditions are treated alike.
 
     ```mlir
     #all = affine_map<(d0, d1) -> (d0, d1)>
@@ -248,7 +254,8 @@ def PlanArena : Pass<"llm-plan-arena", "::mlir::ModuleOp"> {
   let summary = "Place every buffer of a step in one arena";
   let description = [{
     Buffers are sized by the number of tokens, which `max-batch-tokens` bounds,
-    so each gets a fixed place; buffers that are never alive together share one.
+    so each gets a fixed place; buffers that are never alive together share one,
+    and so do the turns of a loop.
     The frame of a function lies behind those of its callers. The arena becomes
     an argument of every function; its size, the attribute `llm.arena_bytes`.
 

@@ -35,8 +35,8 @@ verifyUsers(ModuleOp module, OneToNTypeConverter &converter, bool keepCaches) {
       return WalkResult::advance();
     found = true;
     if (keepCaches && isa<ShardedTensorType>(type)) {
-      op->emitError("works on shards, for which there is a reference meaning "
-                    "but no code for the CPU");
+      op->emitOpError("works on shards, for which there is a reference meaning "
+                      "but no code for the CPU");
       return WalkResult::interrupt();
     }
     bool isOurs =

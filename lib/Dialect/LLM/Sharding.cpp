@@ -104,6 +104,15 @@ RankedTensorType ShardedTensorType::getShardsType() const {
   return getFullType().clone(shape);
 }
 
+/// Checks a result against the type that follows from the operands.
+static LogicalResult verifyResultType(Operation *op, Type expected) {
+  Type type = op->getResult(0).getType();
+  if (type == expected)
+    return success();
+  return op->emitOpError() << "result is " << type << ", but must be "
+                           << expected;
+}
+
 //===----------------------------------------------------------------------===//
 // In and out
 //===----------------------------------------------------------------------===//
@@ -138,7 +147,7 @@ LogicalResult UnshardOp::verify() {
   if (getInput().getType().isPartial())
     return emitOpError() << "input is " << getInput().getType()
                          << ", whose parts have to be reduced before";
-  return success();
+  return verifyResultType(*this, getInput().getType().getFullType());
 }
 
 OpFoldResult UnshardOp::fold(FoldAdaptor) {
@@ -157,15 +166,6 @@ OpFoldResult UnshardOp::fold(FoldAdaptor) {
 //===----------------------------------------------------------------------===//
 
 // Inference never fails: where an operand does not fit, the verifier says so.
-
-/// Checks a result against the type that follows from the operands.
-static LogicalResult verifyResultType(Operation *op, Type expected) {
-  Type type = op->getResult(0).getType();
-  if (type == expected)
-    return success();
-  return op->emitOpError() << "result is " << type << ", but must be "
-                           << expected;
-}
 
 static ShardedTensorType replicatedType(ShardedTensorType type) {
   return ShardedTensorType::get(type.getFullType(), type.getShards(),

@@ -810,6 +810,69 @@ func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
 
 // -----
 
+// What rms_norm requires, layer_norm does: a dimension.
+func.func @case(%x: tensor<f32>, %w: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op input must have at least one dimension, but is 'tensor<f32>'}}
+  %0 = llm.layer_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<f32>, tensor<192xf32>) -> tensor<f32>
+  return
+}
+
+// -----
+
+// One weight a column.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<1x192xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op weight must be a tensor of rank 1, but is 'tensor<1x192xf32>'}}
+  %0 = llm.layer_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<1x192xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
+// As many as columns.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<191xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op the weight's size is 191, but must be 192, the input's last dimension}}
+  %0 = llm.layer_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<191xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
+// An epsilon below 0.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op epsilon must be finite and not negative}}
+  %0 = llm.layer_norm %x, %w {epsilon = -1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
+// The same shape.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op result is 'tensor<?x6x32xf32>', but must have the shape 'tensor<?x192xf32>'}}
+  %0 = llm.layer_norm %x, %w {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xf32>) -> tensor<?x6x32xf32>
+  return
+}
+
+// -----
+
+// A bias is a vector.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>, %b: tensor<1x192xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op bias must be a tensor of rank 1, but is 'tensor<1x192xf32>'}}
+  %0 = llm.layer_norm %x, %w bias %b {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xf32>, tensor<1x192xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
+// With a number a column.
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<192xf32>, %b: tensor<191xf32>) {
+  // expected-error @+1 {{'llm.layer_norm' op the bias's size is 191, but must be 192, the input's last dimension}}
+  %0 = llm.layer_norm %x, %w bias %b {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<192xf32>, tensor<191xf32>) -> tensor<?x192xf32>
+  return
+}
+
+// -----
+
 //===----------------------------------------------------------------------===//
 // RoPE
 //===----------------------------------------------------------------------===//

@@ -145,6 +145,27 @@ func.func @rms_norm_heads(%x: tensor<?x6x32xf32>, %v: tensor<32xf32>, %w: tensor
   return
 }
 
+// CHECK-LABEL: func @example_layer_norm
+// CHECK-SAME: (%[[X:.*]]: tensor<?x192xf32>, %[[W:.*]]: tensor<192xbf16>, %[[B:.*]]: tensor<192xbf16>)
+func.func @example_layer_norm(%x: tensor<?x192xf32>, %w: tensor<192xbf16>,
+                              %b: tensor<192xbf16>) -> tensor<?x192xbf16> {
+  // CHECK: llm.layer_norm %[[X]], %[[W]] bias %[[B]] {epsilon = 9.99999974E-6 : f32} : (tensor<?x192xf32>, tensor<192xbf16>, tensor<192xbf16>) -> tensor<?x192xbf16>
+  %y = llm.layer_norm %x, %w bias %b {epsilon = 1.0e-05 : f32}
+    : (tensor<?x192xf32>, tensor<192xbf16>, tensor<192xbf16>)
+    -> tensor<?x192xbf16>
+  return %y : tensor<?x192xbf16>
+}
+
+// Without a bias, and of other ranks.
+// CHECK-LABEL: func @layer_norm_optional
+func.func @layer_norm_optional(%x: tensor<?x6x32xf32>, %v: tensor<32xf32>, %w: tensor<32xf32>) {
+  // CHECK: llm.layer_norm %{{.*}}, %{{[^ ]*}} {epsilon = 0.000000e+00 : f32} : (tensor<?x6x32xf32>, tensor<32xf32>) -> tensor<?x6x32xf32>
+  %0 = llm.layer_norm %x, %w {epsilon = 0.0 : f32} : (tensor<?x6x32xf32>, tensor<32xf32>) -> tensor<?x6x32xf32>
+  // CHECK: llm.layer_norm {{.*}} : (tensor<32xf32>, tensor<32xf32>) -> tensor<32xf32>
+  %1 = llm.layer_norm %v, %w {epsilon = 1.0 : f32} : (tensor<32xf32>, tensor<32xf32>) -> tensor<32xf32>
+  return
+}
+
 // CHECK-LABEL: func @example_rope
 func.func @example_rope(%x: tensor<?x6x32xf32>, %table: tensor<512x2x16xf32>,
                         %positions: tensor<?xi32>) -> tensor<?x6x32xf32> {

@@ -41,3 +41,7 @@ func.func private @rope_scalings() attributes {
 // CHECK-LABEL: func private @activation_kinds
 // CHECK-SAME: #llm<activation_kind silu>
 func.func private @activation_kinds() attributes {k = #llm<activation_kind silu>}
+
+// CHECK-LABEL: func private @router_scorings
+// CHECK-SAME: #llm<router_scoring sigmoid>
+func.func private @router_scorings() attributes {k = #llm<router_scoring sigmoid>}

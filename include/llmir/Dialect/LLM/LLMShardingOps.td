@@ -8,28 +8,14 @@
 
 include "llmir/Dialect/LLM/LLMOps.td"
 
-/// An op from one placement to another one.
-class LLM_CollectiveOp<string mnemonic, list<Trait> traits = []>
-    : LLM_Op<mnemonic, !listconcat(traits, [Pure])> {
-  let results = (outs LLM_ShardedTensorType:$result);
-  let hasVerifier = 1;
-}
-
-/// One whose operand says what its result is.
-class LLM_InferredCollectiveOp<string mnemonic>
-    : LLM_CollectiveOp<mnemonic, [InferTypeOpAdaptor]> {
+/// An op from one placement to another one, which the operand implies.
+class LLM_CollectiveOp<string mnemonic> : LLM_TensorOp<mnemonic> {
   let arguments = (ins LLM_ShardedTensorType:$input);
+  let results = (outs LLM_ShardedTensorType:$result);
   let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
-  let extraClassDeclaration = [{
-    /// The verifier compares inferred and written types, and says more.
-    static bool isCompatibleReturnTypes(::mlir::TypeRange,
-                                        ::mlir::TypeRange) {
-      return true;
-    }
-  }];
 }
 
-def LLM_ShardOp : LLM_CollectiveOp<"shard"> {
+def LLM_ShardOp : LLM_Op<"shard", [Pure]> {
   let summary = "spreads a tensor over shards";
   let description = [{
     With a result that is `split = a`, shard i gets the i-th of equal parts along
@@ -42,11 +28,13 @@ def LLM_ShardOp : LLM_CollectiveOp<"shard"> {
     ```
   }];
   let arguments = (ins LLM_FloatTensor:$input);
+  let results = (outs LLM_ShardedTensorType:$result);
   let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
   let hasFolder = 1;
+  let hasVerifier = 1;
 }
 
-def LLM_UnshardOp : LLM_Op<"unshard", [Pure, InferTypeOpAdaptor]> {
+def LLM_UnshardOp : LLM_TensorOp<"unshard"> {
   let summary = "the tensor that shards hold together";
   let description = [{
     Concatenates parts, or takes one of equal copies. Partial results have to be
@@ -62,10 +50,9 @@ def LLM_UnshardOp : LLM_Op<"unshard", [Pure, InferTypeOpAdaptor]> {
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
   let hasFolder = 1;
-  let hasVerifier = 1;
 }
 
-def LLM_AllGatherOp : LLM_InferredCollectiveOp<"all_gather"> {
+def LLM_AllGatherOp : LLM_CollectiveOp<"all_gather"> {
   let summary = "gives every shard the parts of all";
   let description = [{
     `result_i = concatenate(input_0, ..., input_{S-1})` along the dimension that
@@ -80,7 +67,7 @@ def LLM_AllGatherOp : LLM_InferredCollectiveOp<"all_gather"> {
   let hasCanonicalizer = 1;
 }
 
-def LLM_AllReduceOp : LLM_InferredCollectiveOp<"all_reduce"> {
+def LLM_AllReduceOp : LLM_CollectiveOp<"all_reduce"> {
   let summary = "gives every shard the sum, or the maximum, of all";
   let description = [{
     `result_i = input_0 + ... + input_{S-1}` for a `partial = sum`, and the
@@ -95,8 +82,7 @@ def LLM_AllReduceOp : LLM_InferredCollectiveOp<"all_reduce"> {
   }];
 }
 
-def LLM_ReduceScatterOp
-    : LLM_CollectiveOp<"reduce_scatter", [InferTypeOpAdaptor]> {
+def LLM_ReduceScatterOp : LLM_CollectiveOp<"reduce_scatter"> {
   let summary = "reduces, and leaves each shard a part of the result";
   let description = [{
     What `llm.all_reduce` computes, of which shard i keeps the i-th of equal
@@ -109,17 +95,9 @@ def LLM_ReduceScatterOp
     ```
   }];
   let arguments = (ins LLM_ShardedTensorType:$input, I64Attr:$scatter_axis);
-  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
-  let extraClassDeclaration = [{
-    /// The verifier compares inferred and written types, and says more.
-    static bool isCompatibleReturnTypes(::mlir::TypeRange,
-                                        ::mlir::TypeRange) {
-      return true;
-    }
-  }];
 }
 
-def LLM_ShardedLinearOp : LLM_Op<"sharded_linear", [Pure, InferTypeOpAdaptor]> {
+def LLM_ShardedLinearOp : LLM_TensorOp<"sharded_linear"> {
   let summary = "product with a weight matrix that is spread over shards";
   let description = [{
     The product of `llm.linear`, each shard computing with what it holds of input
@@ -149,14 +127,6 @@ def LLM_ShardedLinearOp : LLM_Op<"sharded_linear", [Pure, InferTypeOpAdaptor]> {
     $input `,` $weight (`bias` $bias^)? attr-dict `:`
     functional-type(operands, results)
   }];
-  let extraClassDeclaration = [{
-    /// The verifier compares inferred and written types, and says more.
-    static bool isCompatibleReturnTypes(::mlir::TypeRange,
-                                        ::mlir::TypeRange) {
-      return true;
-    }
-  }];
-  let hasVerifier = 1;
 }
 
 #endif // LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD
