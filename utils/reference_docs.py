@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-DIALECT = "include/llmir/Dialect/LLM/LLMOps.td"
+DIALECT = "include/llmir/Dialect/LLM/LLM.td"
 PASSES = {
     "include/llmir/Dialect/LLM/Passes.td": "Passes within the `llm` dialect",
     "include/llmir/Conversion/Passes.td": "Passes out of the `llm` dialect",
