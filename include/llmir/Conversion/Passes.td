@@ -49,7 +49,6 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
     #map = affine_map<(d0, d1) -> (d0, d1)>
     module {
       func.func @activation(%arg0: tensor<?x512xf32>) -> tensor<?x512xf32> {
-        %cst = arith.constant 0.000000e+00 : f32
         %c0 = arith.constant 0 : index
         %dim = tensor.dim %arg0, %c0 : tensor<?x512xf32>
         %0 = tensor.empty(%dim) : tensor<?x512xf32>
@@ -57,6 +56,7 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
                              iterator_types = ["parallel", "parallel"]}
             ins(%arg0 : tensor<?x512xf32>) outs(%0 : tensor<?x512xf32>) {
         ^bb0(%in: f32, %out: f32):
+          %cst = arith.constant 0.000000e+00 : f32
           %2 = arith.maximumf %in, %cst : f32
           linalg.yield %2 : f32
         } -> tensor<?x512xf32>
