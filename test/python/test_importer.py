@@ -198,7 +198,7 @@ def test_an_end_beyond_the_vocabulary_ends_nothing(tmp_path: Path) -> None:
         ({"rope_theta": 10**400}, "000..., not a positive number"),
         ({"rope_theta": float("inf")}, "rope_theta is Infinity, not a positive"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings is 1, not true or false"),
-        ({"torch_dtype": "float16"}, "float16 is not supported"),
+        ({"torch_dtype": "float64"}, "float64 is not supported"),
         ({"torch_dtype": 16}, "torch_dtype is 16, not a string"),
         ({"eos_token_id": "end"}, 'eos_token_id is "end", not a token id'),
     ],
@@ -265,8 +265,8 @@ class TestWeights:
 
     def test_unsupported_dtype(self, directory: Path) -> None:
         key = "model.norm.weight"
-        self.change(directory, **{key: torch.zeros(64, dtype=torch.float16)})
-        with pytest.raises(LLMIRError, match=f"{key} is stored as F16"):
+        self.change(directory, **{key: torch.zeros(64, dtype=torch.float64)})
+        with pytest.raises(LLMIRError, match=f"{key} is stored as F64"):
             import_checked(directory)
 
     def test_mixed_dtypes_widen(self, directory: Path) -> None:

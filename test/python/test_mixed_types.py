@@ -44,13 +44,15 @@ module attributes {{
     %norm = llm.parameter "model"::"norm" : tensor<{HIDDEN}xf32>
     %wq = llm.parameter "model"::"q" : tensor<{Q}x{HIDDEN}xbf16>
     %wk = llm.parameter "model"::"k" : tensor<{KV}x{HIDDEN}xf16>
-    %wv = llm.parameter "model"::"v" from tensor<{KV}x{HIDDEN}xf16> : tensor<{KV}x{HIDDEN}xf32>
+    %wv = llm.parameter "model"::"v"
+      from tensor<{KV}x{HIDDEN}xf16> : tensor<{KV}x{HIDDEN}xf32>
     %wo = llm.parameter "model"::"o" : tensor<{HIDDEN}x{Q}xf16>
     %bq = llm.parameter "model"::"q_bias" : tensor<{Q}xf16>
     %bk = llm.parameter "model"::"k_bias" : tensor<{KV}xf32>
     %bv = llm.parameter "model"::"v_bias" : tensor<{KV}xbf16>
     %bo = llm.parameter "model"::"o_bias" : tensor<{HIDDEN}xbf16>
-    %sinks = llm.parameter "model"::"sinks" from tensor<{HEADS}xf16> : tensor<{HEADS}xf32>
+    %sinks = llm.parameter "model"::"sinks"
+      from tensor<{HEADS}xf16> : tensor<{HEADS}xf32>
     %slopes = llm.parameter "model"::"slopes" : tensor<{HEADS}xbf16>
     %h = llm.embedding %ids, %embed
       : (tensor<?xi32>, tensor<{VOCABULARY}x{HIDDEN}xf16>) -> tensor<?x{HIDDEN}xf32>
@@ -61,11 +63,14 @@ module attributes {{
     %x = llm.rms_norm %h, %norm {{epsilon = 1.0e-05 : f32}}
       : (tensor<?x{HIDDEN}xf32>, tensor<{HIDDEN}xf32>) -> tensor<?x{HIDDEN}xf32>
     %q = llm.linear %xb, %wq bias %bq
-      : (tensor<?x{HIDDEN}xbf16>, tensor<{Q}x{HIDDEN}xbf16>, tensor<{Q}xf16>) -> tensor<?x{Q}xf32>
+      : (tensor<?x{HIDDEN}xbf16>, tensor<{Q}x{HIDDEN}xbf16>, tensor<{Q}xf16>)
+      -> tensor<?x{Q}xf32>
     %k = llm.linear %xh, %wk bias %bk
-      : (tensor<?x{HIDDEN}xf16>, tensor<{KV}x{HIDDEN}xf16>, tensor<{KV}xf32>) -> tensor<?x{KV}xf16>
+      : (tensor<?x{HIDDEN}xf16>, tensor<{KV}x{HIDDEN}xf16>, tensor<{KV}xf32>)
+      -> tensor<?x{KV}xf16>
     %v = llm.linear %x, %wv bias %bv
-      : (tensor<?x{HIDDEN}xf32>, tensor<{KV}x{HIDDEN}xf32>, tensor<{KV}xbf16>) -> tensor<?x{KV}xf32>
+      : (tensor<?x{HIDDEN}xf32>, tensor<{KV}x{HIDDEN}xf32>, tensor<{KV}xbf16>)
+      -> tensor<?x{KV}xf32>
     %qs = tensor.expand_shape %q [[0], [1, 2]]
       : tensor<?x{Q}xf32> into tensor<?x{HEADS}x{HEAD_DIM}xf32>
     %ks = tensor.expand_shape %k [[0], [1, 2]]
@@ -77,7 +82,8 @@ module attributes {{
     %c = llm.append_kv %cache, %ksw, %vs slots %slots
       : (!kv, tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>, tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>,
          tensor<?xi32>) -> !kv
-    %a = llm.paged_attention %qs, %c, %table, %lens rows %starts sinks %sinks alibi %slopes
+    %a = llm.paged_attention %qs, %c, %table, %lens
+        rows %starts sinks %sinks alibi %slopes
         {{scale = {SCALE} : f32, softcap = {SOFTCAP} : f32, window = {WINDOW} : i64}}
       : (tensor<?x{HEADS}x{HEAD_DIM}xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>,
          tensor<?xi32>, tensor<{HEADS}xf32>, tensor<{HEADS}xbf16>)

@@ -67,9 +67,7 @@ def test_types_of_16_bits(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_widened_to_float32(
-    dtype: str, make_model: MakeModel, tmp_path: Path
-) -> None:
+def test_widened_to_float32(dtype: str, make_model: MakeModel, tmp_path: Path) -> None:
     directory = make_model("tied", dtype)
     compile_model(str(directory), tmp_path / "out.llmir", dtype="float32")
     model = llmir.load(tmp_path / "out.llmir")
