@@ -104,8 +104,8 @@ public:
   llmir_dtype dtype(const char *key) const {
     std::string value = string(key);
     if (value != "f32" && value != "bf16" && value != "f16")
-      fail("'" + name(key) + "' must be f32, bf16 or f16, not '" + shorten(value) +
-           "'");
+      fail("'" + name(key) + "' must be f32, bf16 or f16, not '" +
+           shorten(value) + "'");
     return parseDtype(value);
   }
 
