@@ -7,6 +7,7 @@
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/InitAll.h"
 #include "llmir/Target/Codegen.h"
+#include "llmir/Tools/Tools.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -16,7 +17,6 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
-#include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/SourceMgr.h"
 
@@ -128,20 +128,6 @@ void registerPasses() {
     mlir::registerAllPasses();
     llmir::registerAllPasses();
   });
-}
-
-/// llmir-opt, for where only the package is installed. Its options are global
-/// variables of LLVM's, so once in a process.
-int runOpt(std::vector<std::string> arguments) {
-  registerPasses();
-  DialectRegistry registry;
-  llmir::registerAllDialects(registry);
-  std::vector<char *> argv;
-  for (std::string &argument : arguments)
-    argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  return asMainReturnCode(MlirOptMain(int(arguments.size()), argv.data(),
-                                      "LLMIR's optimizer driver\n", registry));
 }
 
 /// A module with the context that it lives in.
@@ -319,6 +305,16 @@ private:
   OwningOpRef<ModuleOp> module;
 };
 
+/// Runs the main function of a tool on `arguments`, the program's name first.
+template <int (*main)(int, char **)>
+int runTool(std::vector<std::string> arguments) {
+  std::vector<char *> pointers;
+  for (std::string &argument : arguments)
+    pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  return main(int(arguments.size()), pointers.data());
+}
+
 } // namespace
 
 NB_MODULE(_compiler, m) {
@@ -391,9 +387,12 @@ NB_MODULE(_compiler, m) {
       nb::arg("allow_undefined") = false,
       "Link an object into a shared object, which must need no symbol unless "
       "allow_undefined.");
-  m.def("opt_main", &runOpt, nb::arg("arguments"),
-        "Run llmir-opt with a command line, the program's name first; return "
-        "the exit status.");
+  m.def("opt_main", &runTool<llmir::optMain>, nb::arg("argv"),
+        "Run llmir-opt, once a process; return its status.");
+  m.def("translate_main", &runTool<llmir::translateMain>, nb::arg("argv"),
+        "Run llmir-translate, once a process; return its status.");
+  m.def("lsp_server_main", &runTool<llmir::lspServerMain>, nb::arg("argv"),
+        "Run llmir-lsp-server, once a process; return its status.");
   m.def("host_cpu", &llmir::hostCPU,
         "The CPU to tune for on this machine, as LLVM names it.");
 }

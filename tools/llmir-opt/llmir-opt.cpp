@@ -2,16 +2,6 @@
 //
 // mlir-opt with LLMIR's dialect, passes and pipelines.
 
-#include "llmir/InitAll.h"
+#include "llmir/Tools/Tools.h"
 
-#include "mlir/InitAllPasses.h"
-#include "mlir/Tools/mlir-opt/MlirOptMain.h"
-
-int main(int argc, char **argv) {
-  mlir::registerAllPasses();
-  llmir::registerAllPasses();
-  mlir::DialectRegistry registry;
-  llmir::registerAllDialects(registry);
-  return mlir::asMainReturnCode(
-      mlir::MlirOptMain(argc, argv, "LLMIR's optimizer driver\n", registry));
-}
+int main(int argc, char **argv) { return llmir::optMain(argc, argv); }

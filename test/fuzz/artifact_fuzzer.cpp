@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Loads artifacts that libFuzzer makes up. An artifact may come from anywhere, so
+// whatever its files say, the loader must either accept it or refuse it with one
+// sentence: no crash, no overflow, no other exception, no flood of text.
+//
+// An input is the manifest, the weights and the code, with a zero byte between
+// them. Words in capitals in the manifest stand for what is true of this input
+// and this machine, since no fuzzer guesses a checksum. Code is run by loading
+// it, so it is either the compiled model of the loader's tests, if the input
+// brings none, or something that is certainly not ELF.
+#include "llmir/runtime/checksum.h"
+#include "llmir/runtime/cpu_features.h"
+#include "llmir/runtime/engine.h"
+#include "llmir/runtime/model.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+using namespace llmir::runtime;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The longest sentence that anybody would read.
+constexpr size_t mostMessage = 2000;
+
+std::string readFile(const fs::path &path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// The directory in which artifacts are made, in memory where there is such.
+class Workshop {
+public:
+  Workshop() {
+    fs::path parent =
+        fs::is_directory("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
+    std::string name = (parent / "llmir-fuzz-XXXXXX").string();
+    if (!mkdtemp(name.data())) {
+      std::perror(name.c_str());
+      std::exit(1);
+    }
+    directory = name;
+    realCode = readFile(LLMIR_FUZZ_MODEL);
+  }
+  ~Workshop() { fs::remove_all(directory); }
+
+  void write(const char *name, const std::string &text) const {
+    std::ofstream(directory / name, std::ios::binary) << text;
+  }
+
+  fs::path directory;
+  std::string realCode;
+};
+
+void replaceAll(std::string &text, const std::string &from,
+                const std::string &to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos;
+       at += to.size())
+    text.replace(at, from.size(), to);
+}
+
+/// Takes what stands before the next zero byte.
+std::string takePart(std::string &rest) {
+  size_t end = rest.find('\0');
+  std::string part = rest.substr(0, end);
+  rest.erase(0, end == std::string::npos ? end : end + 1);
+  return part;
+}
+
+void checkMessage(const std::string &message) {
+  bool good = !message.empty() && message.size() <= mostMessage;
+  for (unsigned char c : message)
+    good = good && c >= 0x20 && c != 0x7f;
+  if (good)
+    return;
+  std::fprintf(stderr, "not one readable sentence: %s\n", message.c_str());
+  std::abort();
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static Workshop workshop;
+  std::string rest(reinterpret_cast<const char *>(data), size);
+  std::string manifest = takePart(rest), weights = takePart(rest);
+  std::string code = rest.empty() ? workshop.realCode : "#!" + rest;
+
+  replaceAll(manifest, "ARCH", std::string(hostArch()));
+  replaceAll(manifest, "CODE_BYTES", std::to_string(code.size()));
+  replaceAll(manifest, "CODE_XXH3", xxh3(code.data(), code.size()));
+  replaceAll(manifest, "WEIGHTS_BYTES", std::to_string(weights.size()));
+  replaceAll(manifest, "WEIGHTS_XXH3", xxh3(weights.data(), weights.size()));
+  workshop.write("manifest.json", manifest);
+  workshop.write("weights.bin", weights);
+  workshop.write("model.so", code);
+
+  try {
+    auto model =
+        std::make_shared<Model>(workshop.directory.string(), /*verify=*/true);
+    const Manifest &facts = model->manifest();
+    // Its memory is proportional to these two; the rest is only mapped.
+    if (facts.maxModelLen <= 1 << 16 && facts.maxBatchTokens <= 1 << 16)
+      Engine(model, /*threads=*/1).newSequence();
+  } catch (const std::runtime_error &error) {
+    checkMessage(error.what());
+  } catch (const std::invalid_argument &error) {
+    checkMessage(error.what());
+  }
+  return 0;
+}
