@@ -37,24 +37,7 @@ add_library(LLMIR::LLD INTERFACE IMPORTED)
 target_include_directories(LLMIR::LLD SYSTEM INTERFACE ${LLD_INCLUDE_DIRS})
 
 if(LLMIR_STATIC_MLIR)
-  # All archives, which refer to each other in circles, and what they need that
-  # a machine without LLVM may lack. MLIR's own targets would bring the shared
-  # libLLVM along.
-  file(GLOB archives
-    "${LLVM_LIBRARY_DIR}/libMLIR*.a" "${LLVM_LIBRARY_DIR}/libLLVM*.a")
-  list(FILTER archives EXCLUDE REGEX "/libMLIR(CAPI|Test)[^/]*$")
-  foreach(library z zstd tinfo)
-    find_library(LLMIR_STATIC_${library} lib${library}.a REQUIRED)
-    list(APPEND archives "${LLMIR_STATIC_${library}}")
-  endforeach()
-  list(JOIN archives "," archives)
-  target_link_libraries(LLMIR::MLIR INTERFACE
-    "$<LINK_GROUP:RESCAN,${archives}>" Threads::Threads rt dl m)
-  target_link_libraries(LLMIR::LLD INTERFACE
-    "${LLVM_LIBRARY_DIR}/liblldELF.a" "${LLVM_LIBRARY_DIR}/liblldCommon.a"
-    LLMIR::MLIR)
-  target_link_options(LLMIR::MLIR INTERFACE
-    -fuse-ld=lld LINKER:--gc-sections LINKER:--exclude-libs,ALL)
+  include(LLMIRStaticMLIR)
 else()
   # The shared libraries and nothing static of MLIR: an archive beside them would
   # bring every type id and option a second time.

@@ -37,6 +37,9 @@ constexpr const char *weightsFile = "weights.bin";
 /// Far more than a manifest needs, and few enough for whatever walks the tree
 /// by recursion.
 constexpr int mostNested = 64;
+constexpr size_t mostName = 100;
+
+bool isControl(char c) { return (c >= 0 && c < ' ') || c == 0x7f; }
 
 /// An object of the manifest, and where it is in there.
 class Reader {
@@ -81,8 +84,9 @@ public:
 
   std::string string(const char *key) const {
     const Json &value = get(key);
-    if (!value.is_string())
-      fail("'" + name(key) + "' must be a string");
+    if (!isName(value))
+      fail("'" + name(key) + "' must be a string of 1 to " +
+           std::to_string(mostName) + " printable ASCII characters");
     return value.get<std::string>();
   }
 
@@ -92,12 +96,13 @@ public:
     bool good = value.is_array();
     if (good)
       for (const Json &entry : value) {
-        good = good && entry.is_string();
+        good = good && isName(entry);
         if (good)
           result.push_back(entry.get<std::string>());
       }
     if (!good)
-      fail("'" + name(key) + "' must be a list of strings");
+      fail("'" + name(key) + "' must be a list of strings of 1 to " +
+           std::to_string(mostName) + " printable ASCII characters");
     return result;
   }
 
@@ -109,8 +114,19 @@ public:
     return parseDtype(value);
   }
 
-  /// At most 60 bytes, whole characters of UTF-8.
-  static std::string shorten(const std::string &text) {
+  /// What stands in messages as it is, and so must not break them.
+  static bool isName(const Json &value) {
+    if (!value.is_string())
+      return false;
+    const auto &text = value.get_ref<const std::string &>();
+    return !text.empty() && text.size() <= mostName &&
+           std::all_of(text.begin(), text.end(),
+                       [](char c) { return c >= ' ' && c <= '~'; });
+  }
+
+  /// At most 60 bytes on one line, whole characters of UTF-8.
+  static std::string shorten(std::string text) {
+    std::replace_if(text.begin(), text.end(), isControl, '?');
     if (text.size() <= 60)
       return text;
     size_t end = 57;
@@ -179,9 +195,14 @@ void checkTarget(const Manifest &manifest, const std::string &directory) {
                              "; compile the model for this machine");
   std::vector<std::string> host = hostFeatures();
   std::string missing;
+  int count = 0;
+  constexpr int mostShown = 10;
   for (const std::string &feature : manifest.features)
-    if (!std::binary_search(host.begin(), host.end(), feature))
+    if (!std::binary_search(host.begin(), host.end(), feature) &&
+        ++count <= mostShown)
       missing += (missing.empty() ? "" : ", ") + feature;
+  if (count > mostShown)
+    missing += " and " + std::to_string(count - mostShown) + " more";
   if (!missing.empty())
     throw std::runtime_error("'" + directory + "' was compiled for " +
                              manifest.cpu + ", and this CPU lacks " + missing +
@@ -283,8 +304,9 @@ Manifest parseManifest(const std::string &text, const std::string &path) {
   Reader files = top.object("files");
   for (const auto &[name, entry] : files.json.items()) {
     // A name, not a path that leads elsewhere.
-    if (name.empty() || name[0] == '.' ||
-        name.find_first_of(std::string("/\\\0", 3)) != std::string::npos)
+    if (name.empty() || name[0] == '.' || name.size() > mostName ||
+        name.find_first_of("/\\") != std::string::npos ||
+        std::any_of(name.begin(), name.end(), isControl))
       files.fail("'files' has an entry '" + Reader::shorten(name) +
                  "' that is not a file name");
     m.files[name] = readFile(files.object(name.c_str()));

@@ -14,12 +14,17 @@
 #include "llmir/runtime/engine.h"
 #include "llmir/runtime/model.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <string>
+#include <vector>
 
 using namespace llmir::runtime;
 namespace fs = std::filesystem;
@@ -83,7 +88,49 @@ void checkMessage(const std::string &message) {
   std::abort();
 }
 
+/// The strings and numbers of a JSON text, as places to change.
+std::vector<std::pair<size_t, size_t>> findLiterals(const uint8_t *text,
+                                                    size_t size) {
+  std::vector<std::pair<size_t, size_t>> literals;
+  for (size_t i = 0; i < size; ++i) {
+    size_t begin = i;
+    if (text[i] == '"') {
+      begin = ++i;
+      while (i < size && text[i] != '"')
+        i += text[i] == '\\' ? 2 : 1;
+    } else if (std::isdigit(text[i])) {
+      while (i < size && std::isdigit(text[i]))
+        ++i;
+    } else {
+      continue;
+    }
+    literals.emplace_back(begin, std::min(i, size) - begin);
+  }
+  return literals;
+}
+
 } // namespace
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
+
+/// Mostly changes one string or number of the manifest and leaves the rest: a
+/// text changed anywhere is seldom JSON still.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size,
+                                          size_t most, unsigned seed) {
+  const auto *end = static_cast<uint8_t *>(std::memchr(data, 0, size));
+  auto literals = findLiterals(data, end ? end - data : size);
+  std::minstd_rand random(seed);
+  if (literals.empty() || random() % 4 == 0)
+    return LLVMFuzzerMutate(data, size, most);
+  auto [begin, length] = literals[random() % literals.size()];
+  std::vector<uint8_t> rest(data + begin + length, data + size);
+  size_t room = most - begin - rest.size();
+  if (room == 0)
+    return size;
+  length = LLVMFuzzerMutate(data + begin, length, room);
+  std::copy(rest.begin(), rest.end(), data + begin + length);
+  return begin + length + rest.size();
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static Workshop workshop;
