@@ -36,5 +36,6 @@ LogicalResult lora::LinearOp::verify() {
       failed(expect("down", getDown(), rank, inputs)) ||
       failed(expect("up", getUp(), outputs, rank)))
     return failure();
-  return expect("result", getResult(), getInput().getType().getDimSize(0), outputs);
+  return expect("result", getResult(), getInput().getType().getDimSize(0),
+                outputs);
 }

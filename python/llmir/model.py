@@ -91,12 +91,6 @@ class Model:
             self.manifest: dict[str, Any] = parse_json(native.manifest.encode())
         except ValueError as error:
             raise LLMIRError(f"cannot read the manifest of {path}: {error}") from error
-        ends = self.manifest["model"].get("eos_token_ids", [])
-        if not isinstance(ends, list) or not all(type(end) is int for end in ends):
-            raise LLMIRError(
-                f"the manifest of {path} is not valid: 'model.eos_token_ids' must be "
-                "a list of integers"
-            )
 
     @property
     def vocab_size(self) -> int:
@@ -116,7 +110,7 @@ class Model:
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """The ids that end a text."""
-        return tuple(self.manifest["model"].get("eos_token_ids", ()))
+        return tuple(self.manifest["model"]["eos_token_ids"])
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

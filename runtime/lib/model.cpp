@@ -82,6 +82,7 @@ public:
     return value.get<int64_t>();
   }
 
+  /// A string that may stand in messages as it is.
   std::string string(const char *key) const {
     const Json &value = get(key);
     if (!isName(value))
@@ -106,15 +107,33 @@ public:
     return result;
   }
 
+  /// A list of token ids, each less than `vocabSize`.
+  std::vector<int32_t> tokenIds(const char *key, int64_t vocabSize) const {
+    const Json &value = get(key);
+    std::vector<int32_t> result;
+    bool good = value.is_array();
+    if (good)
+      for (const Json &entry : value) {
+        good = good && entry.is_number_unsigned() &&
+               entry.get<uint64_t>() < uint64_t(vocabSize);
+        if (good)
+          result.push_back(entry.get<int32_t>());
+      }
+    if (!good)
+      fail("'" + name(key) + "' must be a list of integers from 0 to " +
+           std::to_string(vocabSize - 1));
+    return result;
+  }
+
   llmir_dtype dtype(const char *key) const {
-    std::string value = string(key);
+    const Json &json = get(key);
+    std::string value = json.is_string() ? json.get<std::string>() : show(json);
     if (value != "f32" && value != "bf16" && value != "f16")
       fail("'" + name(key) + "' must be f32, bf16 or f16, not '" +
            shorten(value) + "'");
     return parseDtype(value);
   }
 
-  /// What stands in messages as it is, and so must not break them.
   static bool isName(const Json &value) {
     if (!value.is_string())
       return false;
@@ -280,6 +299,7 @@ Manifest parseManifest(const std::string &text, const std::string &path) {
   m.headDim = model.integer("head_dim", 1, 1 << 14);
   m.dtype = model.dtype("dtype");
   m.maxModelLen = model.integer("max_model_len", 1, int64_t(1) << 28);
+  m.eosTokenIds = model.tokenIds("eos_token_ids", m.vocabSize);
   if (m.numHeads % m.numKVHeads)
     model.fail("'model.num_heads' must be a multiple of "
                "'model.num_kv_heads'");

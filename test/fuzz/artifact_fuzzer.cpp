@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Loads artifacts that libFuzzer makes up. An artifact may come from anywhere, so
-// whatever its files say, the loader must either accept it or refuse it with one
-// sentence: no crash, no overflow, no other exception, no flood of text.
+// Loads artifacts that libFuzzer makes up. An artifact may come from anywhere,
+// so whatever its files say, the loader must either accept it or refuse it with
+// one sentence: no crash, no overflow, no other exception, no flood of text.
 //
 // An input is the manifest, the weights and the code, with a zero byte between
 // them. Words in capitals in the manifest stand for what is true of this input

@@ -121,6 +121,7 @@ TEST_F(ModelTest, Loads) {
   EXPECT_EQ(m.cacheBlockSize, 4);
   EXPECT_EQ(m.maxBatchTokens, 12);
   EXPECT_EQ(m.dtype, LLMIR_F32);
+  EXPECT_EQ(m.eosTokenIds, std::vector<int32_t>{0});
   EXPECT_EQ(m.files.size(), 3u);
   EXPECT_EQ(m.text, readFile(directory / "manifest.json"));
   EXPECT_EQ(static_cast<const char *>(model->weights())[0], '*');
@@ -148,6 +149,12 @@ TEST_F(ModelTest, RefusesOtherMachines) {
   changeManifest("\"features\": []", "\"features\": [\"quantum-fma\"]");
   expectRefused({"quantum-fma", "lacks"});
   writeManifest();
+  std::string many = "\"quantum-fma\"";
+  for (int i = 0; i < 10; ++i)
+    many += ", \"quantum-" + std::to_string(i) + "\"";
+  changeManifest("\"features\": []", "\"features\": [" + many + "]");
+  expectRefused({"quantum-8 and 1 more"});
+  writeManifest();
   changeManifest(std::string(hostArch()), "vax");
   expectRefused({"vax", std::string(hostArch())});
 }
@@ -173,8 +180,17 @@ TEST_F(ModelTest, RefusesBrokenManifests) {
            Case{"\"dtype\": \"f32\"", "\"dtype\": \"f8\"", "dtype"},
            Case{"\"arena_bytes\": 4096", "\"arena_bytes\": 1.5", "arena_bytes"},
            Case{"\"features\": []", "\"features\": [3]", "features"},
+           Case{"\"features\": []", "\"features\": [\"a\\nb\"]", "features"},
+           Case{"\"cpu\": \"test\"", "\"cpu\": \"te\\u007fst\"", "target.cpu"},
+           Case{"\"cpu\": \"test\"", "\"cpu\": \"\"", "target.cpu"},
+           Case{"\"dtype\": \"f32\"", "\"dtype\": \"f\\n32\"", "f?32"},
+           Case{"\"dtype\": \"f32\"", "\"dtype\": [32]", "not 'a list'"},
+           Case{"_token_ids\": [0]", "_token_ids\": [16]", "from 0 to 15"},
+           Case{"_token_ids\": [0]", "_token_ids\": [-1]", "from 0 to 15"},
+           Case{"_token_ids\": [0]", "_token_ids\": 0", "eos_token_ids"},
            Case{"\"step\": {", "\"step\": 3, \"stop\": {", "step"},
            Case{"\"model.mlir\"", "\"../model.mlir\"", "file name"},
+           Case{"\"model.mlir\"", "\"model\\nmlir\"", "file name"},
            Case{"\"weights.bin\"", "\"weights\"", "weights"},
            Case{"\"xxh3\": \"", "\"xxh3\": \"X", "xxh3"},
        }) {

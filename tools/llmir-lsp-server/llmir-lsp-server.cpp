@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The language server of MLIR with LLMIR's dialect, for editors: docs/editors.md.
+// The language server of MLIR with LLMIR's dialect, for editors:
+// docs/editors.md.
 
 #include "llmir/Tools/Tools.h"
 

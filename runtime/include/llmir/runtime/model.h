@@ -33,6 +33,7 @@ struct Manifest {
   llmir_dtype dtype = LLMIR_F32;
   int64_t vocabSize = 0, hiddenSize = 0, numLayers = 0, numHeads = 0;
   int64_t numKVHeads = 0, headDim = 0, maxModelLen = 0;
+  std::vector<int32_t> eosTokenIds; ///< What ends a text; may be none.
 
   llmir_dtype cacheDtype = LLMIR_F32;
   int64_t cacheLayers = 0, cacheKVHeads = 0, cacheHeadDim = 0;
