@@ -59,7 +59,7 @@ test: build torch $(VENV)/lint.stamp $(SANITIZERS:%=build/sanitize-%/build.ninja
 	  cmake --build build/sanitize-$$sanitizer && \
 	  $(CTEST) build/sanitize-$$sanitizer -E "$$skipped" || status=1; \
 	done; \
-	$(RUN) -m pytest test/python || status=1; \
+	$(RUN) -m pytest test/python test/install || status=1; \
 	exit $$status
 
 # The runtime alone, as a project of its own, which is how it also builds elsewhere.

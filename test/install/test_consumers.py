@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Other projects build on LLMIR: the two examples, as their READMEs say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import (
+    BUILD,
+    CCACHE,
+    CLANG,
+    MODEL,
+    ROOT,
+    WORK,
+    attempt,
+    empty,
+    run,
+    run_python,
+)
+
+PROMPT = [490, 457, 79, 861, 26]
+TOKENS = 40
+
+
+def moved(prefix: Path) -> Path:
+    """Return an installed prefix at another place: packages must not name theirs."""
+    return prefix.rename(empty(prefix.with_name(f"{prefix.name}-moved")))
+
+
+@pytest.fixture(scope="module")
+def prefix() -> Path:
+    """Return where all of LLMIR is installed."""
+    first = empty(WORK / "prefix")
+    run("cmake", "--install", BUILD, "--prefix", first)
+    return moved(first)
+
+
+@pytest.fixture(scope="module")
+def runtime_prefix() -> Path:
+    """Return where the runtime alone is installed, built without looking for LLVM."""
+    build = empty(WORK / "runtime-build")
+    run(
+        *("cmake", "-S", ROOT / "runtime", "-B", build, "-G", "Ninja", *CLANG),
+        *("-DCMAKE_BUILD_TYPE=Release", "-DLLMIR_ENABLE_TESTS=OFF"),
+        *(f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in ("LLVM", "MLIR")),
+        env=CCACHE,
+    )
+    run("cmake", "--build", build, env={**CCACHE, "CCACHE_BASEDIR": str(ROOT)})
+    first = empty(WORK / "runtime-prefix")
+    run("cmake", "--install", build, "--prefix", first)
+    return moved(first)
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Path:
+    """Return the small model, compiled."""
+    path = empty(WORK / "stdlib-llama.llmir")
+    run_python("-m", "llmir.compile", MODEL, "-o", path)
+    return path
+
+
+def build_example(name: str, prefix: Path, *options: str) -> Path:
+    build = empty(WORK / f"{name}-{prefix.name}")
+    run(
+        *("cmake", "-S", ROOT / "examples" / name, "-B", build, "-G", "Ninja"),
+        *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={prefix}", *options),
+        env=CCACHE,
+    )
+    run("cmake", "--build", build, env={**CCACHE, "CCACHE_BASEDIR": str(ROOT)})
+    return build
+
+
+@pytest.mark.parametrize("tree", ["installed", "build"])
+def test_downstream_compiler(tree: str, request: pytest.FixtureRequest) -> None:
+    where = request.getfixturevalue("prefix") if tree == "installed" else BUILD
+    lit = Path(sys.executable).parent / "lit"
+    build = build_example("downstream", where, *CLANG, f"-DLIT={lit}")
+    tests = run("ctest", "--test-dir", build, "--verbose")
+    assert "Passed: 3 (100.00%)" in tests
+    assert "no work to do" in run("cmake", "--build", build)
+
+
+@pytest.mark.parametrize("package", ["prefix", "runtime_prefix"])
+def test_embedded_runtime(
+    package: str, artifact: Path, request: pytest.FixtureRequest
+) -> None:
+    # With the system's own compiler: the library needs clang, its users do not.
+    build = build_example("embed", request.getfixturevalue(package))
+    program = build / "embed"
+    expected = json.loads(
+        run_python(
+            "-c",
+            "import llmir, sys; print(llmir.load(sys.argv[1])"
+            f".generate({PROMPT}, max_new_tokens={TOKENS}))",
+            artifact,
+        )
+    )
+    assert len(expected) == TOKENS
+    printed = run(program, artifact, TOKENS, *PROMPT)
+    assert [int(line) for line in printed.split()] == expected
+
+    libraries = run("ldd", program)
+    assert not [word for word in ("LLVM", "MLIR", "python") if word in libraries]
+    refused = attempt(program, artifact / "model.so", TOKENS, *PROMPT)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("embed: ")
+    assert "is not an artifact" in refused.stderr
+
+
+def test_embedded_runtime_ends_where_the_model_ends(
+    artifact: Path, runtime_prefix: Path
+) -> None:
+    build = build_example("embed", runtime_prefix)
+    tokens = run(build / "embed", artifact, TOKENS, *PROMPT).split()
+    # The same model with another end: a token that it is about to say.
+    manifest = artifact / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["model"]["eos_token_ids"] = [int(tokens[5])]
+    text = manifest.read_text()
+    manifest.write_text(json.dumps(facts))
+    try:
+        ended = run(build / "embed", artifact, TOKENS, *PROMPT).split()
+    finally:
+        manifest.write_text(text)
+    assert ended == tokens[: tokens.index(tokens[5])]
+
+
+def test_installed_packages_name_no_place(prefix: Path, runtime_prefix: Path) -> None:
+    for root in (prefix, runtime_prefix):
+        files = list(root.glob("lib*/cmake/**/*.cmake"))
+        assert files
+        for file in files:
+            text = file.read_text()
+            assert str(ROOT) not in text, file
+            assert "/usr/lib/llvm-18" not in text or file.name == "LLMIRUseMLIR.cmake"
+
+
+def test_installed_components_are_whole(prefix: Path) -> None:
+    program = prefix / "bin" / "llmir-opt"
+    step = ROOT / "test" / "Pipelines" / "Inputs" / "two-layer-step.mlir"
+    assert "llm.linear" in run(program, step, "--llm-optimize")
+    (package,) = prefix.glob("lib*/python*/site-packages")
+    script = "import llmir._compiler, llmir._runtime; print(llmir.__file__)"
+    place = run(sys.executable, "-c", script, env={"PYTHONPATH": str(package)})
+    assert place.startswith(str(package))
+
+
+def test_says_that_mlir_is_missing(prefix: Path) -> None:
+    result = attempt(
+        *("cmake", "-S", ROOT / "examples" / "downstream", "-B", empty(WORK / "none")),
+        *("-G", "Ninja", *CLANG, f"-DCMAKE_PREFIX_PATH={prefix}"),
+        "-DCMAKE_DISABLE_FIND_PACKAGE_MLIR=ON",
+    )
+    assert result.returncode != 0
+    message = " ".join(result.stderr.split())
+    assert "MLIR 18.1 was not found: install libmlir-18-dev" in message
+
+
+def test_second_build_does_nothing() -> None:
+    run("cmake", "--build", BUILD)
+    assert "no work to do" in run("cmake", "--build", BUILD)
