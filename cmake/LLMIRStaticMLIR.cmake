@@ -28,7 +28,8 @@ foreach(target ${LLVM_TARGETS_TO_BUILD})
 endforeach()
 file(CONFIGURE OUTPUT "${stubs}" CONTENT "${text}" @ONLY)
 add_library(LLMIRStaticStubs OBJECT
-  "${PROJECT_SOURCE_DIR}/cmake/no_terminfo.c" "${stubs}")
+  "${PROJECT_SOURCE_DIR}/cmake/absent_from_llvm.cpp" "${stubs}")
+target_include_directories(LLMIRStaticStubs SYSTEM PRIVATE ${LLVM_INCLUDE_DIRS})
 
 target_link_libraries(LLMIR::MLIR INTERFACE
   "$<TARGET_OBJECTS:LLMIRStaticStubs>"
