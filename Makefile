@@ -31,11 +31,12 @@ $(PYTHON) utils/lint_cpp.py --build $(BUILD) || status=1;
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs capabilities build torch clean
+.PHONY: help demo test fuzz lint docs capabilities build torch clean
 
 help:
 	@echo 'make demo   set everything up; compile and run a small real model'
 	@echo 'make test   set everything up; run every test'
+	@echo 'make fuzz   fuzz the reader of artifacts for ten minutes'
 	@echo 'make build  set up the toolchain and build'
 	@echo 'make lint   check formats and styles, of C++ and Python'
 	@echo 'make docs   write the dialect and pass reference'
@@ -61,6 +62,9 @@ test: build torch $(VENV)/lint.stamp $(SANITIZERS:%=build/sanitize-%/build.ninja
 	done; \
 	$(RUN) -m pytest test/python test/install || status=1; \
 	exit $$status
+
+fuzz: build/sanitize-address$(comma)undefined/build.ninja
+	@cmake --build $(<D) --target fuzz
 
 # The runtime alone, as a project of its own, which is how it also builds elsewhere.
 build/sanitize-%/build.ninja: runtime/CMakeLists.txt $(STAMPS)/toolchain

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Configures lit: every .mlir file here runs llmir-opt and FileCheck."""
+"""Configures lit: every file here runs one of the tools and FileCheck."""
 
 import os
 
@@ -7,7 +7,7 @@ import lit.formats
 
 config.name = "LLMIR"
 config.test_format = lit.formats.ShTest(execute_external=False)
-config.suffixes = [".mlir"]
+config.suffixes = [".mlir", ".test"]
 config.excludes = ["Inputs"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = config.llmir_test_dir

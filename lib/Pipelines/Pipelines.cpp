@@ -66,11 +66,7 @@ void llmir::buildBuffersPipeline(OpPassManager &manager,
   addCleanup(manager);
 }
 
-void llmir::buildCPUPipeline(OpPassManager &manager,
-                             const CPUPipelineOptions &options) {
-  buildOptimizePipeline(manager);
-  buildBuffersPipeline(manager, options);
-
+void llmir::buildLLVMPipeline(OpPassManager &manager) {
   manager.addPass(createOutlineRows());
   manager.addNestedPass<func::FuncOp>(createConvertLinalgToLoopsPass());
   manager.addNestedPass<func::FuncOp>(createLowerVectorMath());
@@ -84,6 +80,13 @@ void llmir::buildCPUPipeline(OpPassManager &manager,
   addCleanup(manager);
 }
 
+void llmir::buildCPUPipeline(OpPassManager &manager,
+                             const CPUPipelineOptions &options) {
+  buildOptimizePipeline(manager);
+  buildBuffersPipeline(manager, options);
+  buildLLVMPipeline(manager);
+}
+
 void llmir::registerPipelines() {
   PassPipelineRegistration<>(
       "llm-optimize", "Optimize an imported program within the llm dialect",
@@ -95,7 +98,13 @@ void llmir::registerPipelines() {
       "llm-to-buffers",
       "Lower an optimized program to planned buffers and vector code",
       buildBuffersPipeline);
+  PassPipelineRegistration<>(
+      "llm-to-llvm",
+      "Lower planned buffers and vector code to the LLVM dialect",
+      buildLLVMPipeline);
   PassPipelineRegistration<CPUPipelineOptions>(
-      "llm-cpu-pipeline", "Lower a program to the LLVM dialect for the CPU",
+      "llm-cpu-pipeline",
+      "Lower a program to the LLVM dialect for the CPU: llm-optimize, "
+      "llm-to-buffers and llm-to-llvm",
       buildCPUPipeline);
 }

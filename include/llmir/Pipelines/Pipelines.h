@@ -28,7 +28,11 @@ void buildLinalgPipeline(mlir::OpPassManager &manager);
 void buildBuffersPipeline(mlir::OpPassManager &manager,
                           const CPUPipelineOptions &options);
 
-/// `llm-cpu-pipeline`: from the importer's program to the LLVM dialect.
+/// `llm-to-llvm`: what `llm-to-buffers` leaves, in the LLVM dialect.
+void buildLLVMPipeline(mlir::OpPassManager &manager);
+
+/// `llm-cpu-pipeline`: from the importer's program to the LLVM dialect, by the
+/// pipelines above.
 void buildCPUPipeline(mlir::OpPassManager &manager,
                       const CPUPipelineOptions &options);
 
