@@ -132,9 +132,8 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size,
   return begin + length + rest.size();
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static Workshop workshop;
-  std::string rest(reinterpret_cast<const char *>(data), size);
+/// Makes an artifact of the input and loads it. Throws what the loader throws.
+static void load(const Workshop &workshop, std::string rest) {
   std::string manifest = takePart(rest), weights = takePart(rest);
   std::string code = rest.empty() ? workshop.realCode : "#!" + rest;
 
@@ -145,15 +144,35 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   replaceAll(manifest, "WEIGHTS_XXH3", xxh3(weights.data(), weights.size()));
   workshop.write("manifest.json", manifest);
   workshop.write("weights.bin", weights);
-  workshop.write("model.so", code);
+  fs::path codePath = workshop.directory / "model.so";
+  fs::remove(codePath);
+  // In memory one may not be allowed to run anything.
+  if (rest.empty())
+    fs::create_symlink(LLMIR_FUZZ_MODEL, codePath);
+  else
+    workshop.write("model.so", code);
 
+  auto model =
+      std::make_shared<Model>(workshop.directory.string(), /*verify=*/true);
+  const Manifest &facts = model->manifest();
+  // Its memory is proportional to these two; the rest is only mapped.
+  if (facts.maxModelLen <= 1 << 16 && facts.maxBatchTokens <= 1 << 16)
+    Engine(model, /*threads=*/1).newSequence();
+}
+
+static Workshop *workshop;
+
+/// What is right must load, or the fuzzer would see little of the loader.
+extern "C" int LLVMFuzzerInitialize(int *, char ***) {
+  static Workshop instance;
+  workshop = &instance;
+  load(instance, readFile(LLMIR_FUZZ_COMPLETE));
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   try {
-    auto model =
-        std::make_shared<Model>(workshop.directory.string(), /*verify=*/true);
-    const Manifest &facts = model->manifest();
-    // Its memory is proportional to these two; the rest is only mapped.
-    if (facts.maxModelLen <= 1 << 16 && facts.maxBatchTokens <= 1 << 16)
-      Engine(model, /*threads=*/1).newSequence();
+    load(*workshop, {reinterpret_cast<const char *>(data), size});
   } catch (const std::runtime_error &error) {
     checkMessage(error.what());
   } catch (const std::invalid_argument &error) {
