@@ -96,6 +96,8 @@ def test_wheel_has_what_it_needs(wheel: Path, tmp_path: Path) -> None:
     assert wheel.stat().st_size < 60e6
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
+    for part in ("llvm-18-dev", "libxxhash-dev", "nanobind"):
+        assert "opyright" in (tmp_path / "llmir/licenses" / f"{part}.txt").read_text()
     for name in ("_compiler", "_runtime"):
         (module,) = tmp_path.glob(f"llmir/{name}.*.so")
         dynamic = run("readelf", "-d", module)
