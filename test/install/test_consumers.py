@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
 from support import (
     BUILD,
@@ -24,6 +31,7 @@ from support import (
 
 PROMPT = [490, 457, 79, 861, 26]
 TOKENS = 40
+LIT = f"-DLIT={Path(sys.executable).parent / 'lit'}"
 
 
 def moved(prefix: Path) -> Path:
@@ -63,6 +71,7 @@ def artifact() -> Path:
     return path
 
 
+@functools.cache
 def build_example(name: str, prefix: Path, *options: str) -> Path:
     build = empty(WORK / f"{name}-{prefix.name}")
     run(
@@ -77,11 +86,53 @@ def build_example(name: str, prefix: Path, *options: str) -> Path:
 @pytest.mark.parametrize("tree", ["installed", "build"])
 def test_downstream_compiler(tree: str, request: pytest.FixtureRequest) -> None:
     where = request.getfixturevalue("prefix") if tree == "installed" else BUILD
-    lit = Path(sys.executable).parent / "lit"
-    build = build_example("downstream", where, *CLANG, f"-DLIT={lit}")
+    build = build_example("downstream", where, *CLANG, LIT)
     tests = run("ctest", "--test-dir", build, "--verbose")
     assert "Passed: 3 (100.00%)" in tests
     assert "no work to do" in run("cmake", "--build", build)
+
+
+def test_program_of_the_downstream_compiler_runs(prefix: Path, tmp_path: Path) -> None:
+    """An adapter of the last product gives what the merged weight gives."""
+    model = shutil.copytree(MODEL, tmp_path / "model")
+    reference = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    down = torch.randn(8, 192, generator=generator) / 14
+    up = torch.randn(1024, 8, generator=generator) / 3
+    weights = dict(reference.model.state_dict(prefix="model."))
+    save_file(weights | {"lora_A": down, "lora_B": up}, model / "model.safetensors")
+
+    program = tmp_path / "program.mlir"
+    run_python("-m", "llmir.compile", model, "--emit=llm", "-o", program)
+    text, count = re.subn(
+        r"%logits = llm\.linear (%\w+), (%\w+) : \((.*)\) -> (.*)",
+        r"""%a = llm.parameter "model"::"lora_A" : tensor<8x192xf32>
+    %b = llm.parameter "model"::"lora_B" : tensor<1024x8xf32>
+    %logits = lora.linear \1, \2, %a, %b {scale = 0.5 : f32}
+      : \3, tensor<8x192xf32>, tensor<1024x8xf32> -> \4""",
+        program.read_text(),
+    )
+    assert count == 1
+    program.write_text(text)
+    lowered = tmp_path / "lowered.mlir"
+    lora_opt = build_example("downstream", prefix, *CLANG, LIT) / "lora-opt"
+    run(lora_opt, program, "-lora-to-llm", "-o", lowered)
+    artifact = tmp_path / "adapted.llmir"
+    run_python("-m", "llmir.compile", lowered, f"--weights={model}", "-o", artifact)
+    script = (
+        "import llmir, numpy, sys; numpy.save(sys.argv[2], "
+        f"llmir.load(sys.argv[1]).forward({PROMPT}))"
+    )
+    run_python("-c", script, artifact, tmp_path / "logits.npy")
+
+    with torch.no_grad():
+        hidden = reference.model(torch.tensor([PROMPT])).last_hidden_state[0]
+        plain = hidden @ reference.lm_head.weight.T
+        merged = hidden @ (reference.lm_head.weight + 0.5 * up @ down).T
+    found = torch.from_numpy(numpy.load(tmp_path / "logits.npy"))
+    scale = merged.abs().max()
+    assert (found - merged).abs().max() < 2e-5 * scale
+    assert (found - plain).abs().max() > 0.01 * scale
 
 
 @pytest.mark.parametrize("package", ["prefix", "runtime_prefix"])
