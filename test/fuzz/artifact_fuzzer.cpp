@@ -138,6 +138,7 @@ static void load(const Workshop &workshop, std::string rest) {
   std::string code = rest.empty() ? workshop.realCode : "#!" + rest;
 
   replaceAll(manifest, "ARCH", std::string(hostArch()));
+  replaceAll(manifest, "ABI_VERSION", std::to_string(LLMIR_ABI_VERSION));
   replaceAll(manifest, "CODE_BYTES", std::to_string(code.size()));
   replaceAll(manifest, "CODE_XXH3", xxh3(code.data(), code.size()));
   replaceAll(manifest, "WEIGHTS_BYTES", std::to_string(weights.size()));

@@ -49,8 +49,7 @@ def wheel(source: Path) -> Path:
     folder = empty(WORK / "wheel")
     run(
         *(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
-        # As deep as the checkout's own, so that ccache has all of it.
-        *("-C", f"build-dir={source}/build/release", "-w", folder, source),
+        *("-w", folder, source),
         env={**CCACHE, "CCACHE_BASEDIR": str(source)},
     )
     (path,) = folder.glob("*.whl")
