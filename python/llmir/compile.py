@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from llmir import _native, artifact
+from llmir import _native, artifact, dtypes
 from llmir._codegen import STAGES
 from llmir.codegen import run_compiler
 from llmir.command import (
@@ -198,8 +198,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("auto", "float32", "bfloat16"),
-        help="what to compute in (default: auto, the dtype of the weights)",
+        choices=("auto", *(known.name for known in dtypes.DTYPES)),
+        help="what to compute in (default: auto, each weight in its own dtype)",
     )
     parser.add_argument(
         "--max-model-len",

@@ -34,6 +34,11 @@ FLOAT16 = DType("float16", "F16", "f16", 2)
 DTYPES = (FLOAT32, BFLOAT16, FLOAT16)
 
 
+def widens(stored: DType, used: DType) -> bool:
+    """Whether each number of `stored` is also one of `used`, and so exact there."""
+    return used in (stored, FLOAT32)
+
+
 def by_name(name: str) -> DType:
     """Return the dtype that Transformers calls `name`, with or without `torch.`."""
     for dtype in DTYPES:

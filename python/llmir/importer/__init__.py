@@ -32,10 +32,11 @@ def import_model(
 
     checkpoint: the directory's weights, against which every tensor is checked;
         None for a directory with a config only.
-    dtype: `auto`, `float32` or `bfloat16`. `float32` widens bfloat16 weights,
-        which is exact; `auto` is what the weights have, or else the config.
-    max_model_len: the most tokens of one sequence, at most the model's own limit,
-        which is also the default.
+    dtype: `auto` uses each weight in the dtype that the files have, or else the
+        config. `float32`, `bfloat16` and `float16` are that of every weight; one that
+        would have to be rounded is refused.
+    max_model_len: the most tokens of one sequence; `max_position_embeddings` of the
+        config unless given. More than these only a model takes whose RoPE is scaled.
     block_size: the positions in one block of the KV cache.
 
     Raises LLMIRError if the config or the weights do not fit each other or what
@@ -43,6 +44,7 @@ def import_model(
     """
     config = Config.read(directory / "config.json")
     family = find_family(config)
+    config = config.with_defaults(family.defaults)
     weights = Weights(config, checkpoint, dtype, family.embedding_key)
     model = family.describe(config, weights)
     check_sizes(
@@ -59,13 +61,19 @@ def import_model(
     )
     if max_model_len is not None and max_model_len < 1:
         raise LLMIRError(f"--max-model-len must be positive, not {max_model_len}")
+    if max_model_len is not None and max_model_len > model.reach:
+        raise LLMIRError(
+            f"--max-model-len={max_model_len} is more than the {model.reach} positions "
+            f"that {config.path} allows"
+        )
     if block_size < 1 or block_size & (block_size - 1):
         raise LLMIRError(f"--block-size must be a power of two, not {block_size}")
     return write_program(
         model,
         weights,
         _tokens(directory, config, model.vocab_size),
-        max_model_len=min(model.max_positions, max_model_len or model.max_positions),
+        name=family.name,
+        max_model_len=max_model_len or model.max_positions,
         block_size=block_size,
         comment=f"{family.architectures[0]} in {weights.dtype.name}.",
     )

@@ -86,6 +86,10 @@ class FunctionBuilder:
         """Return the argument called `name`."""
         return next(value for value in self.arguments if value.name == name)
 
+    def find(self, name: str) -> Value | None:
+        """Return the argument called `name`, or None if there is none."""
+        return next((value for value in self.arguments if value.name == name), None)
+
     def blank(self) -> None:
         """Leave a line empty."""
         self._lines.append("")
@@ -108,10 +112,14 @@ class FunctionBuilder:
         operands: Sequence[Value],
         result: Type,
         attributes: str = "",
+        options: Mapping[str, Value | None] | None = None,
     ) -> Value:
+        """Write an operation; `options` are its operands behind a keyword."""
+        given = {word: use for word, use in (options or {}).items() if use is not None}
         value = self._value(name, result)
         uses = ", ".join(map(str, operands))
-        types = ", ".join(str(operand.type) for operand in operands)
+        uses += "".join(f" {word} {use}" for word, use in given.items())
+        types = ", ".join(str(use.type) for use in [*operands, *given.values()])
         suffix = f" {{{attributes}}}" if attributes else ""
         self._emit(f"{value} = {op} {uses}{suffix} : ({types}) -> {result}")
         return value
@@ -134,10 +142,10 @@ class FunctionBuilder:
         return value
 
     def rope_table(
-        self, name: str, positions: int, head_dim: int, theta: float, scaling: str
+        self, name: str, positions: int, dim: int, theta: float, scaling: str
     ) -> Value:
-        """The cosines and sines of the rotary embedding, one row per position."""
-        value = self._value(name, TensorType((positions, 2, head_dim // 2), "f32"))
+        """The cosines and sines that rotate `dim` dimensions, one row per position."""
+        value = self._value(name, TensorType((positions, 2, dim // 2), "f32"))
         attributes = f"theta = {float_literal(theta)} : f64"
         if scaling:
             attributes += f", scaling = {scaling}"
@@ -161,27 +169,47 @@ class FunctionBuilder:
             f"epsilon = {float32_literal(epsilon)} : f32",
         )
 
-    def linear(self, name: str, x: Value, weight: Value) -> Value:
-        """The rows of `x` times the transposed `weight`, in float32."""
+    def linear(
+        self, name: str, x: Value, weight: Value, bias: Value | None = None
+    ) -> Value:
+        """The rows of `x` times the transposed `weight`, plus `bias`, in float32."""
         shape = (x.tensor.shape[0], weight.tensor.shape[0])
-        return self._op(name, "llm.linear", (x, weight), TensorType(shape, "f32"))
+        return self._op(
+            name,
+            "llm.linear",
+            (x, weight),
+            TensorType(shape, "f32"),
+            options={"bias": bias},
+        )
 
     def rope(self, name: str, x: Value, table: Value, positions: Value) -> Value:
         """The heads of `x` rotated by their positions."""
         return self._op(name, "llm.rope", (x, table, positions), x.type)
 
     def activation(
-        self, name: str, kind: str, gate: Value, up: Value, dtype: str
+        self, name: str, kind: str, x: Value, multiplier: Value | None, dtype: str
     ) -> Value:
-        """The activation `kind` of `gate`, times `up`, in `dtype`."""
-        return self._op(
-            name, f"llm.activation {kind}", (gate, up), gate.tensor.of(dtype)
-        )
+        """The activation `kind` of `x`, times `multiplier` if given, in `dtype`."""
+        operands = (x,) if multiplier is None else (x, multiplier)
+        return self._op(name, f"llm.activation {kind}", operands, x.tensor.of(dtype))
 
     def add(self, name: str, left: Value, right: Value) -> Value:
         """The sum of two tensors of one type."""
         value = self._value(name, left.type)
         self._emit(f"{value} = arith.addf {left}, {right} : {left.type}")
+        return value
+
+    def columns(self, name: str, x: Value, begin: int, count: int) -> Value:
+        """The columns of `x` from `begin` on, `count` of them."""
+        rows, _ = x.tensor.shape
+        value = self._value(name, TensorType((rows, count), x.tensor.dtype))
+        zero = self.constant_index("zero", 0)
+        size = self._value("rows", IndexType())
+        self._emit(f"{size} = tensor.dim {x}, {zero} : {x.type}")
+        self._emit(
+            f"{value} = tensor.extract_slice {x}[0, {begin}] [{size}, {count}] [1, 1] "
+            f": {x.type} to {value.type}"
+        )
         return value
 
     def split_heads(self, name: str, x: Value, heads: int) -> Value:
@@ -217,14 +245,13 @@ class FunctionBuilder:
         layer: Value,
     ) -> Value:
         """The cache with the new tokens' keys and values in their slots."""
-        operands = (cache, keys, values, slots, layer)
-        value = self._value(name, cache.type)
-        types = ", ".join(str(operand.type) for operand in operands)
-        self._emit(
-            f"{value} = llm.append_kv {cache}, {keys}, {values} slots {slots} "
-            f"layer {layer} : ({types}) -> {cache.type}"
+        return self._op(
+            name,
+            "llm.append_kv",
+            (cache, keys, values),
+            cache.type,
+            options={"slots": slots, "layer": layer},
         )
-        return value
 
     def paged_attention(
         self,
@@ -235,19 +262,26 @@ class FunctionBuilder:
         context_lens: Value,
         row_starts: Value,
         layer: Value,
+        *,
         scale: float,
+        window: int | None,
         dtype: str,
     ) -> Value:
-        """Causal attention of the new tokens over their contexts, in `dtype`."""
-        operands = (query, cache, block_table, context_lens, row_starts, layer)
-        value = self._value(name, query.tensor.of(dtype))
-        types = ", ".join(str(operand.type) for operand in operands)
-        self._emit(
-            f"{value} = llm.paged_attention {query}, {cache}, {block_table}, "
-            f"{context_lens} rows {row_starts} layer {layer} "
-            f"{{scale = {float32_literal(scale)} : f32}} : ({types}) -> {value.type}"
+        """Causal attention of the new tokens over their contexts, in `dtype`.
+
+        window: how many positions a token sees, itself included; None is all.
+        """
+        attributes = f"scale = {float32_literal(scale)} : f32"
+        if window is not None:
+            attributes += f", window = {window} : i64"
+        return self._op(
+            name,
+            "llm.paged_attention",
+            (query, cache, block_table, context_lens),
+            query.tensor.of(dtype),
+            attributes,
+            options={"rows": row_starts, "layer": layer},
         )
-        return value
 
     def call(
         self, names: Sequence[str], callee: FunctionBuilder, operands: Sequence[Value]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,15 @@ class Config:
     """The fields of one JSON object of a model directory.
 
     path: the file, for messages.
-    where: the object within the file, for messages; empty for the whole.
+    where: the object within the file, for messages, `rope_scaling.`; empty for the
+        whole.
     """
 
     def __init__(self, path: Path, fields: dict[str, Any], where: str = "") -> None:
         """Hold `fields`, which `read` or `section` took from `path`."""
         self.path = path
         self.fields = fields
-        self._where = where
+        self.where = where
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -45,6 +47,14 @@ class Config:
         if not isinstance(fields, dict):
             raise LLMIRError(f"{path} is not a JSON object")
         return cls(path, fields)
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> Config:
+        """Return these fields and, where one is absent, the default.
+
+        A field that is null stays null: `"sliding_window": null` is not the same as
+        no `sliding_window` where a class has a window of its own.
+        """
+        return Config(self.path, {**defaults, **self.fields}, self.where)
 
     def error(self, what: str) -> LLMIRError:
         """Return the error that says `what` about this file."""
@@ -61,13 +71,18 @@ class Config:
             value = {}
         if not isinstance(value, dict):
             raise self._mismatch(name, "an object")
-        return Config(self.path, value, f"{self._where}{name}.")
+        return Config(self.path, value, f"{self.where}{name}.")
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        """Return a positive integer; LLMIRError without it and without default."""
+    def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return an integer that is positive, or `least` (0) or more.
+
+        Raises LLMIRError without it and without default.
+        """
         value = self._value(name, default)
-        if type(value) is not int or not 0 < value < 2**31:
-            raise self._mismatch(name, "a positive integer")
+        if type(value) is not int or not least <= value < 2**31:
+            raise self._mismatch(
+                name, "a positive integer" if least else "an integer, 0 or more"
+            )
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -78,15 +93,24 @@ class Config:
             raise self._mismatch(name, "a positive number of float32")
         return float(value)
 
-    def boolean(self, name: str, default: bool) -> bool:
-        """Return a truth value."""
+    def numbers(self, name: str, count: int) -> list[float]:
+        """Return a list of `count` positive numbers; LLMIRError if it is none."""
+        value = self._value(name, None)
+        if not isinstance(value, list) or len(value) != count:
+            raise self._mismatch(name, f"a list of {count} numbers")
+        named = {f"{name}[{place}]": item for place, item in enumerate(value)}
+        items = Config(self.path, named, self.where)
+        return [items.number(item) for item in named]
+
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        """Return a truth value; LLMIRError without it and without default."""
         value = self._value(name, default)
         if type(value) is not bool:
             raise self._mismatch(name, "true or false")
         return value
 
-    def text(self, name: str, default: str) -> str:
-        """Return a string."""
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return a string; LLMIRError without it and without default."""
         value = self._value(name, default)
         if not isinstance(value, str):
             raise self._mismatch(name, "a string")
@@ -107,7 +131,7 @@ class Config:
         value = self.get(name)
         if value is not None and value not in accepted:
             raise self.error(
-                f"{self._where}{name} = {_shown(value)} changes what the model "
+                f"{self.where}{name} = {_shown(value)} changes what the model "
                 "computes and is not supported for this architecture"
             )
 
@@ -116,12 +140,12 @@ class Config:
         if value is not None:
             return value
         if default is None:
-            raise self.error(f"the field {self._where}{name} is missing")
+            raise self.error(f"the field {self.where}{name} is missing")
         return default
 
     def _mismatch(self, name: str, expected: str) -> LLMIRError:
         return self.error(
-            f"{self._where}{name} is {_shown(self.get(name))}, not {expected}"
+            f"{self.where}{name} is {_shown(self.get(name))}, not {expected}"
         )
 
 

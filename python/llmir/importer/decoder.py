@@ -2,9 +2,8 @@
 """Writes the step function that all decoder-only models share.
 
 Embedding, layers, final norm, logits: between families only the layer differs.
-One function is written per distinct shape of a layer and called once per layer,
-so a program's size, and the time to compile it, hardly grow with the number of
-layers.
+One function is written per distinct kind of layer and called once per layer, so a
+program's size, and the time to compile it, hardly grow with the number of layers.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmir.importer.builder import FunctionBuilder, module_text
+from llmir.importer.layers import Operand
 from llmir.importer.rope import Rope
 from llmir.importer.types import CacheType, TensorType, Type, Value
 from llmir.importer.weights import Weights
@@ -48,31 +48,50 @@ class LayerParameter:
 
 
 @dataclass(frozen=True)
+class LayerKind:
+    """What may differ between the layers of a model, besides their weights.
+
+    rope: how queries and keys are rotated; None leaves them as they are.
+    window: how many positions a token sees, itself included; None is all.
+    """
+
+    rope: Rope | None
+    window: int | None = None
+
+
+@dataclass(frozen=True)
 class Decoder:
     """A decoder-only model as its family reads it from a config.
 
+    max_positions: the most tokens of a sequence, unless asked otherwise.
+    reach: the most that may be asked for.
+    layers: the kind of each layer.
     layer: writes the body of a layer into a function that has the arguments
-        `hidden`, `cache`, `layer`, `rope_table`, those of LAYER_BATCH and one per
-        parameter; returns the new hidden state and cache. Its last argument is
-        the dtype in which products take their inputs.
+        `hidden`, `cache`, `layer`, those of LAYER_BATCH, one per parameter and,
+        where queries and keys are rotated, `rope_table`; returns the new hidden state
+        and cache. Its last argument is the window.
     """
 
-    architecture: str
     vocab_size: int
     hidden_size: int
-    num_layers: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
     max_positions: int
+    reach: int
     rms_norm_eps: float
-    rope: Rope
     embedding_key: str
     layer_prefix: str
+    layers: tuple[LayerKind, ...]
     layer_parameters: tuple[LayerParameter, ...]
     norm_key: str
     head_key: str
-    layer: Callable[[FunctionBuilder, str], tuple[Value, Value]]
+    layer: Callable[[FunctionBuilder, int | None], tuple[Value, Value]]
+
+    @property
+    def num_layers(self) -> int:
+        """The number of layers."""
+        return len(self.layers)
 
 
 @dataclass(frozen=True)
@@ -88,11 +107,12 @@ def write_program(
     weights: Weights,
     tokens: Tokens,
     *,
+    name: str,
     max_model_len: int,
     block_size: int,
     comment: str,
 ) -> str:
-    """Return the text of the program: the step function and its layers."""
+    """Return the text of the program `name`: the step function and its layers."""
     dtype = weights.dtype.mlir
     cache_type = CacheType(
         dtype,
@@ -115,17 +135,20 @@ def write_program(
         model.embedding_key,
         *weights.types(model.embedding_key, table_shape),
     )
-    rope_table = step.rope_table(
-        "rope_table",
-        max_model_len,
-        model.head_dim,
-        model.rope.theta,
-        model.rope.scaling,
-    )
+    rope_tables: dict[Rope, Value] = {}
+    for kind in model.layers:
+        if kind.rope is not None and kind.rope not in rope_tables:
+            rope_tables[kind.rope] = step.rope_table(
+                "rope_table",
+                max_model_len,
+                kind.rope.dim,
+                kind.rope.theta,
+                kind.rope.scaling,
+            )
     hidden = step.embedding("h0", batch["token_ids"], embed)
 
-    functions: dict[tuple[Type, ...], FunctionBuilder] = {}
-    for number in range(model.num_layers):
+    functions: dict[tuple[int | None, tuple[Type, ...]], FunctionBuilder] = {}
+    for number, kind in enumerate(model.layers):
         step.blank()
         index = step.constant_index(f"layer{number}", number)
         parameters = []
@@ -135,15 +158,25 @@ def write_program(
             parameters.append(
                 step.parameter(f"l{number}_{parameter.name}", key, *types)
             )
-        operands = [hidden, cache, index, rope_table]
-        operands += [batch[name] for name in LAYER_BATCH]
-        operands += parameters
-        shape = tuple(operand.type for operand in operands)
-        if shape not in functions:
+        operands = {"hidden": hidden, "cache": cache, "layer": index}
+        operands.update((name, batch[name]) for name in LAYER_BATCH)
+        if kind.rope is not None:
+            operands["rope_table"] = rope_tables[kind.rope]
+        names = (parameter.name for parameter in model.layer_parameters)
+        operands.update(zip(names, parameters, strict=True))
+        window = kind.window
+        if window is not None and window >= max_model_len:
+            window = None  # no sequence leaves it
+        types = tuple(operand.type for operand in operands.values())
+        if (window, types) not in functions:
             suffix = f"_{len(functions)}" if functions else ""
-            functions[shape] = _layer(f"decoder_layer{suffix}", model, shape, dtype)
+            functions[window, types] = _layer(
+                f"decoder_layer{suffix}", model, window, operands
+            )
         hidden, cache = step.call(
-            [f"h{number + 1}", f"cache{number + 1}"], functions[shape], operands
+            [f"h{number + 1}", f"cache{number + 1}"],
+            functions[window, types],
+            list(operands.values()),
         )
 
     step.blank()
@@ -153,16 +186,19 @@ def write_program(
         model.norm_key,
         *weights.types(model.norm_key, (model.hidden_size,)),
     )
-    normed = step.rms_norm("normed", rows, norm, model.rms_norm_eps, dtype)
     head = embed
     if model.head_key != model.embedding_key:
         head = step.parameter(
             "lm_head", model.head_key, *weights.types(model.head_key, table_shape)
         )
-    step.returns([step.linear("logits", normed, head), cache])
+    normed = Operand(
+        lambda dtype: step.rms_norm("normed", rows, norm, model.rms_norm_eps, dtype)
+    )
+    step.returns([step.linear("logits", normed.for_weight(head), head), cache])
+    weights.check_all_read(model.layer_prefix, model.num_layers)
 
     facts = {
-        "architecture": model.architecture,
+        "architecture": name,
         "vocab_size": model.vocab_size,
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
@@ -175,7 +211,7 @@ def write_program(
         "eos_token_ids": tokens.eos,
     }
     return module_text(
-        model.architecture,
+        name,
         facts,
         cache_type,
         [step, *functions.values()],
@@ -184,15 +220,13 @@ def write_program(
 
 
 def _layer(
-    name: str, model: Decoder, types: tuple[Type, ...], dtype: str
+    name: str, model: Decoder, window: int | None, operands: dict[str, Value]
 ) -> FunctionBuilder:
-    names = ["hidden", "cache", "layer", "rope_table", *LAYER_BATCH]
-    names += [parameter.name for parameter in model.layer_parameters]
     function = FunctionBuilder(
         name,
-        list(zip(names, types, strict=True)),
-        [types[0], types[1]],
+        [(argument, operand.type) for argument, operand in operands.items()],
+        [operands["hidden"].type, operands["cache"].type],
         private=True,
     )
-    function.returns(model.layer(function, dtype))
+    function.returns(model.layer(function, window))
     return function

@@ -3,68 +3,151 @@
 
 They read the arguments that every layer function has (see
 `llmir.importer.decoder`) and name the values that they write after what they are.
+What a part does not always have, as a bias, or the table of a rotation, it uses if
+the function has an argument for it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from llmir.importer.builder import FunctionBuilder
 from llmir.importer.types import Value
 
 
-def self_attention(
-    f: FunctionBuilder,
-    x: Value,
-    *,
-    num_heads: int,
-    num_kv_heads: int,
-    scale: float,
-    dtype: str,
-) -> tuple[Value, Value]:
-    """Write rotary self-attention over the paged cache.
+class Operand:
+    """What products read: written once in each dtype that their weights have."""
 
-    x: the normed input, [tokens, hidden]. Reads the arguments `q_proj`, `k_proj`,
-    `v_proj` and `o_proj`. Returns the projected output, [tokens, hidden] in
-    float32, and the cache with the new tokens.
-    """
-    table, positions = f.argument("rope_table"), f.argument("positions")
-    q = f.linear("q", x, f.argument("q_proj"))
-    k = f.linear("k", x, f.argument("k_proj"))
-    v = f.linear("v", x, f.argument("v_proj"))
-    q_heads = f.split_heads("q_heads", q, num_heads)
-    k_heads = f.split_heads("k_heads", k, num_kv_heads)
-    v_heads = f.split_heads("v_heads", v, num_kv_heads)
-    q_rot = f.rope("q_rot", q_heads, table, positions)
-    k_rot = f.rope("k_rot", k_heads, table, positions)
-    cache = f.append_kv(
-        "cache_out",
-        f.argument("cache"),
-        k_rot,
-        v_heads,
-        f.argument("slots"),
-        f.argument("layer"),
+    def __init__(self, write: Callable[[str], Value]) -> None:
+        """Hold `write`, which writes the value in a dtype."""
+        self._write = write
+        self._values: dict[str, Value] = {}
+
+    def for_weight(self, weight: Value) -> Value:
+        """Return the value in the dtype of `weight`."""
+        dtype = weight.tensor.dtype
+        if dtype not in self._values:
+            self._values[dtype] = self._write(dtype)
+        return self._values[dtype]
+
+
+def rms_normed(
+    f: FunctionBuilder, name: str, x: Value, norm: Value, epsilon: float
+) -> Operand:
+    """Return the normed rows of `x` as products read them."""
+    return Operand(lambda dtype: f.rms_norm(name, x, norm, epsilon, dtype))
+
+
+def rounded(f: FunctionBuilder, name: str, x: Value) -> Operand:
+    """Return the rows of `x`, which is float32, as products read them."""
+    return Operand(
+        lambda dtype: (
+            x if dtype == "f32" else f.activation(name, "identity", x, None, dtype)
+        )
     )
-    heads = f.paged_attention(
-        "attn",
-        q_rot,
-        cache,
-        f.argument("block_table"),
-        f.argument("context_lens"),
-        f.argument("row_starts"),
-        f.argument("layer"),
-        scale,
-        dtype,
-    )
-    flat = f.merge_heads("attn_flat", heads)
-    return f.linear("o", flat, f.argument("o_proj")), cache
 
 
-def gated_mlp(f: FunctionBuilder, x: Value, *, activation: str, dtype: str) -> Value:
-    """Write a gated feed-forward network.
+def projection(f: FunctionBuilder, name: str, x: Operand) -> Value:
+    """Write the product with `NAME_proj`, plus `NAME_bias` if there is one."""
+    weight = f.argument(f"{name}_proj")
+    return f.linear(name, x.for_weight(weight), weight, f.find(f"{name}_bias"))
 
-    x: the normed input, [tokens, hidden]. Reads the arguments `gate_proj`,
-    `up_proj` and `down_proj`. Returns [tokens, hidden] in float32.
+
+@dataclass(frozen=True)
+class Attention:
+    """Self-attention over the paged cache, rotary if there is a `rope_table`.
+
+    num_heads, num_kv_heads, head_dim: its sizes.
+    scale: what scores are multiplied by.
+    epsilon: that of the norms of queries and keys, which are there if the function
+        has `q_norm` and `k_norm`.
+    norm_heads: whether these norms are those of single heads, or of all together.
     """
-    gate = f.linear("gate", x, f.argument("gate_proj"))
-    up = f.linear("up", x, f.argument("up_proj"))
-    act = f.activation("act", activation, gate, up, dtype)
-    return f.linear("down", act, f.argument("down_proj"))
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    scale: float
+    epsilon: float
+    norm_heads: bool = True
+
+    def write(
+        self, f: FunctionBuilder, x: Operand, window: int | None
+    ) -> tuple[Value, Value]:
+        """Write the attention of the normed input `x`, [tokens, hidden].
+
+        Reads the arguments `q_proj`, `k_proj`, `v_proj`, or all in one as `qkv_proj`,
+        and `o_proj`. `window` is how many positions a token sees, itself included;
+        None is all. Returns the projected output, [tokens, hidden] in float32, and
+        the cache with the new tokens.
+        """
+        q, k, v = self._projections(f, x)
+        q_rot = self._rotated(f, "q", q, self.num_heads)
+        k_rot = self._rotated(f, "k", k, self.num_kv_heads)
+        cache = f.append_kv(
+            "cache_out",
+            f.argument("cache"),
+            k_rot,
+            f.split_heads("v_heads", v, self.num_kv_heads),
+            f.argument("slots"),
+            f.argument("layer"),
+        )
+
+        def attention(dtype: str) -> Value:
+            heads = f.paged_attention(
+                "attn",
+                q_rot,
+                cache,
+                f.argument("block_table"),
+                f.argument("context_lens"),
+                f.argument("row_starts"),
+                f.argument("layer"),
+                scale=self.scale,
+                window=window,
+                dtype=dtype,
+            )
+            return f.merge_heads("attn_flat", heads)
+
+        return projection(f, "o", Operand(attention)), cache
+
+    def _projections(self, f: FunctionBuilder, x: Operand) -> list[Value]:
+        if f.find("qkv_proj") is None:
+            return [projection(f, name, x) for name in ("q", "k", "v")]
+        qkv = projection(f, "qkv", x)
+        heads = {"q": self.num_heads, "k": self.num_kv_heads, "v": self.num_kv_heads}
+        parts, begin = [], 0
+        for name, count in heads.items():
+            parts.append(f.columns(name, qkv, begin, count * self.head_dim))
+            begin += count * self.head_dim
+        return parts
+
+    def _rotated(self, f: FunctionBuilder, name: str, x: Value, heads: int) -> Value:
+        norm = f.find(f"{name}_norm")
+        if norm is not None and not self.norm_heads:
+            x = f.rms_norm(f"{name}_normed", x, norm, self.epsilon, "f32")
+        x = f.split_heads(f"{name}_heads", x, heads)
+        if norm is not None and self.norm_heads:
+            x = f.rms_norm(f"{name}_normed", x, norm, self.epsilon, "f32")
+        table = f.find("rope_table")
+        if table is None:
+            return x
+        return f.rope(f"{name}_rot", x, table, f.argument("positions"))
+
+
+def gated_mlp(f: FunctionBuilder, x: Operand, *, activation: str) -> Value:
+    """Write a gated feed-forward network of the normed input `x`, [tokens, hidden].
+
+    Reads the arguments `gate_proj` and `up_proj`, or both in one as `gate_up_proj`,
+    and `down_proj`. Returns [tokens, hidden] in float32.
+    """
+    if f.find("gate_up_proj") is None:
+        gate, up = projection(f, "gate", x), projection(f, "up", x)
+    else:
+        both = projection(f, "gate_up", x)
+        columns = both.tensor.shape[1]
+        assert columns is not None
+        gate = f.columns("gate", both, 0, columns // 2)
+        up = f.columns("up", both, columns // 2, columns // 2)
+    act = Operand(lambda dtype: f.activation("act", activation, gate, up, dtype))
+    return projection(f, "down", act)

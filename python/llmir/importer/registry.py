@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmir.importer import families
 from llmir.importer.config import Config
@@ -31,6 +31,7 @@ class Family:
     architectures: the class names that Transformers writes into configs.
     model_types: the same as `model_type`, for configs without a class name.
     embedding_key: the name of the token embedding, whose dtype is the model's.
+    defaults: what fields are where a config lacks them.
     examples: models of the family, for people.
     features: what of the family is supported, for people.
     describe: reads a config into what the importer builds. It refuses, by name,
@@ -41,6 +42,7 @@ class Family:
     architectures: tuple[str, ...]
     model_types: tuple[str, ...]
     embedding_key: str
+    defaults: Mapping[str, Any]
     examples: str
     features: str
     describe: Callable[[Config, Weights], Decoder]

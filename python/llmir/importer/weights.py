@@ -3,7 +3,9 @@
 
 A weight is used as the file has it, or widened exactly, or refused. Each tensor
 that an importer names is looked up here, and its shape in the file compared with
-the one that the config leads to.
+the one that the config leads to. In the end a tensor that was not named is refused
+where it belongs to a part of the model that was, for it would have changed the
+result.
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from llmir.importer.config import Config
 from llmir.importer.types import TensorType
 from llmir.safetensors import Checkpoint
 
+# Written by old versions of Transformers; they follow from the config.
+DERIVED = ("rotary_emb.inv_freq",)
+
 
 class Weights:
     """The weights of a model directory, or of one that has a config only.
 
-    dtype: what the model computes in. `requested` is `auto` or its name; `auto`
-        is the dtype of the tensor `key` in the files, or, without files, the
-        config's.
+    dtype: the model's own dtype, in which its cache keeps keys and values. It is the
+        `requested` one, or, for `auto`, that of the tensor `key` in the files, or,
+        without files, the config's.
+
+    A requested dtype is that of every tensor; with `auto`, each has its own.
     """
 
     def __init__(
@@ -32,8 +39,10 @@ class Weights:
         """Settle the model's dtype."""
         self._config = config
         self._checkpoint = checkpoint
-        if requested != "auto":
-            self.dtype = dtypes.by_name(requested)
+        self._requested = None if requested == "auto" else dtypes.by_name(requested)
+        self._read: set[str] = set()
+        if self._requested is not None:
+            self.dtype = self._requested
         elif checkpoint is not None:
             self.dtype = dtypes.by_stored(checkpoint[key].dtype, key)
         else:
@@ -60,7 +69,7 @@ class Weights:
         Raises LLMIRError if the files lack it, have it in another shape, or have
         it in a dtype that would have to be rounded.
         """
-        used = TensorType(shape, self.dtype.mlir)
+        self._read.add(key)
         if self._checkpoint is None:
             stored = self._configured()
         else:
@@ -72,9 +81,28 @@ class Weights:
                     f"{list(shape)}"
                 )
             stored = dtypes.by_stored(tensor.dtype, key)
-        if stored.bytes > self.dtype.bytes:
+        used = self._requested or stored
+        if not dtypes.widens(stored, used):
             raise LLMIRError(
-                f"tensor {key} is {stored.name}, and using it in {self.dtype.name} "
-                f"would round it; use --dtype={stored.name}"
+                f"tensor {key} is {stored.name}, and using it in {used.name} would "
+                f"round it; use --dtype=auto or --dtype={dtypes.FLOAT32.name}"
             )
-        return used, TensorType(shape, stored.mlir)
+        return TensorType(shape, used.mlir), TensorType(shape, stored.mlir)
+
+    def check_all_read(self, layer_prefix: str, num_layers: int) -> None:
+        """Refuse tensors that nothing read, of layers and of modules that were read.
+
+        Such a tensor, the bias of a product or the weight of one more norm, shows that
+        the model is not what its config says. What stands apart, as the layers of a
+        draft model do, is no concern of the program's.
+        """
+        parts = tuple(f"{layer_prefix}{number}." for number in range(num_layers))
+        modules = {key.rpartition(".")[0] for key in self._read}
+        for key in self._checkpoint or ():
+            if key in self._read or key.endswith(DERIVED):
+                continue
+            if key.startswith(parts) or key.rpartition(".")[0] in modules:
+                raise LLMIRError(
+                    f"tensor {key} is part of the model, and {self._config.path} says "
+                    "nothing of it; LLMIR does not know what it would change"
+                )
