@@ -49,7 +49,11 @@ def make_artifact(
     def make(shape: str, dtype: str) -> Path:
         artifact = root / f"{shape}-{dtype}.llmir"
         if not artifact.exists():
-            compile_model(str(make_model(shape, dtype)), artifact)
+            compile_model(
+                str(make_model(shape, dtype)),
+                artifact,
+                max_model_len=tiny.SHAPES[shape].max_model_len,
+            )
         return artifact
 
     return make

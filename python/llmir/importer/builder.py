@@ -199,18 +199,22 @@ class FunctionBuilder:
         self._emit(f"{value} = arith.addf {left}, {right} : {left.type}")
         return value
 
-    def columns(self, name: str, x: Value, begin: int, count: int) -> Value:
-        """The columns of `x` from `begin` on, `count` of them."""
-        rows, _ = x.tensor.shape
-        value = self._value(name, TensorType((rows, count), x.tensor.dtype))
+    def split_columns(self, parts: Mapping[str, int], x: Value) -> list[Value]:
+        """The columns of `x` in parts, each with its name and number of columns."""
         zero = self.constant_index("zero", 0)
-        size = self._value("rows", IndexType())
-        self._emit(f"{size} = tensor.dim {x}, {zero} : {x.type}")
-        self._emit(
-            f"{value} = tensor.extract_slice {x}[0, {begin}] [{size}, {count}] [1, 1] "
-            f": {x.type} to {value.type}"
-        )
-        return value
+        rows = self._value("rows", IndexType())
+        self._emit(f"{rows} = tensor.dim {x}, {zero} : {x.type}")
+        values: list[Value] = []
+        begin = 0
+        for name, count in parts.items():
+            type = TensorType((x.tensor.shape[0], count), x.tensor.dtype)
+            values.append(self._value(name, type))
+            self._emit(
+                f"{values[-1]} = tensor.extract_slice {x}[0, {begin}] "
+                f"[{rows}, {count}] [1, 1] : {x.type} to {type}"
+            )
+            begin += count
+        return values
 
     def split_heads(self, name: str, x: Value, heads: int) -> Value:
         """The rows of `x`, each cut into `heads` equal parts."""

@@ -151,19 +151,15 @@ def write_program(
     for number, kind in enumerate(model.layers):
         step.blank()
         index = step.constant_index(f"layer{number}", number)
-        parameters = []
-        for parameter in model.layer_parameters:
-            key = f"{model.layer_prefix}{number}.{parameter.key}"
-            types = weights.types(key, parameter.shape)
-            parameters.append(
-                step.parameter(f"l{number}_{parameter.name}", key, *types)
-            )
         operands = {"hidden": hidden, "cache": cache, "layer": index}
         operands.update((name, batch[name]) for name in LAYER_BATCH)
         if kind.rope is not None:
             operands["rope_table"] = rope_tables[kind.rope]
-        names = (parameter.name for parameter in model.layer_parameters)
-        operands.update(zip(names, parameters, strict=True))
+        for parameter in model.layer_parameters:
+            key = f"{model.layer_prefix}{number}.{parameter.key}"
+            operands[parameter.name] = step.parameter(
+                f"l{number}_{parameter.name}", key, *weights.types(key, parameter.shape)
+            )
         window = kind.window
         if window is not None and window >= max_model_len:
             window = None  # no sequence leaves it

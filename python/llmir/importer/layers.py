@@ -114,13 +114,9 @@ class Attention:
     def _projections(self, f: FunctionBuilder, x: Operand) -> list[Value]:
         if f.find("qkv_proj") is None:
             return [projection(f, name, x) for name in ("q", "k", "v")]
-        qkv = projection(f, "qkv", x)
         heads = {"q": self.num_heads, "k": self.num_kv_heads, "v": self.num_kv_heads}
-        parts, begin = [], 0
-        for name, count in heads.items():
-            parts.append(f.columns(name, qkv, begin, count * self.head_dim))
-            begin += count * self.head_dim
-        return parts
+        parts = {name: count * self.head_dim for name, count in heads.items()}
+        return f.split_columns(parts, projection(f, "qkv", x))
 
     def _rotated(self, f: FunctionBuilder, name: str, x: Value, heads: int) -> Value:
         norm = f.find(f"{name}_norm")
@@ -147,7 +143,7 @@ def gated_mlp(f: FunctionBuilder, x: Operand, *, activation: str) -> Value:
         both = projection(f, "gate_up", x)
         columns = both.tensor.shape[1]
         assert columns is not None
-        gate = f.columns("gate", both, 0, columns // 2)
-        up = f.columns("up", both, columns // 2, columns // 2)
+        half = columns // 2
+        gate, up = f.split_columns({"gate": half, "up": half}, both)
     act = Operand(lambda dtype: f.activation("act", activation, gate, up, dtype))
     return projection(f, "down", act)

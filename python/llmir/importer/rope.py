@@ -191,5 +191,5 @@ def _shown(value: float | int | bool | list[float]) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, list):
-        return f"array<f64: {', '.join(map(float_literal, value))}>"
+        return f"[{', '.join(map(float_literal, value))}]"
     return float_literal(value)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from llmir.importer.builder import FunctionBuilder
 from llmir.importer.config import Config
 from llmir.importer.decoder import Decoder, LayerKind, LayerParameter
-from llmir.importer.layers import Attention, gated_mlp, rounded, rms_normed
+from llmir.importer.layers import Attention, gated_mlp, rms_normed, rounded
 from llmir.importer.rope import FULL, SLIDING, read_ropes
 from llmir.importer.types import Value
 from llmir.importer.weights import Weights

@@ -31,7 +31,8 @@ FAMILY = Family(
     model_types=("llama",),
     embedding_key=EMBEDDING,
     defaults={**DEFAULTS, "attention_bias": False, "mlp_bias": False},
-    examples="Llama 1 to 3.3, DeepSeek-R1-Distill-Llama, SmolLM and SmolLM2, TinyLlama, Yi",
+    examples="Llama 1 to 3.3, DeepSeek-R1-Distill-Llama, SmolLM, SmolLM2, TinyLlama, "
+    "Yi",
     features="MHA, GQA, MQA; tied embeddings; attention and MLP biases; every RoPE",
     describe=describe,
 )
