@@ -234,3 +234,98 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
     return %w : tensor<64x64xf32>
   }
 }
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Facts that nothing relies on are not wrong either.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, num_layers = 3 : i64}} {
+  // expected-error @+1 {{the cache's number of layers is 2, but num_layers is 3}}
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Facts that nothing relies on are not wrong either.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, num_kv_heads = 4 : i64}} {
+  // expected-error @+1 {{the cache's number of heads is 2, but num_kv_heads is 4}}
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Facts that nothing relies on are not wrong either.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, head_dim = 8 : i64}} {
+  // expected-error @+1 {{the cache's head dimension is 4, but head_dim is 8}}
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Facts that nothing relies on are not wrong either.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, hidden_size = 32 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    // expected-error @+1 {{the embedding's number of columns is 64, but hidden_size is 32}}
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// Facts that nothing relies on are not wrong either.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, num_heads = 8 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    // expected-error @+1 {{the query's number of heads is 16, but num_heads is 8}}
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}

@@ -37,8 +37,10 @@ def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
     block_table, context_lens, row_starts, logit_rows and a cache, and returns
     logits and the cache; that vocab_size and max_model_len of the module's
     attribute `llm.model` fit the logits, the embedding, the RoPE tables and the
-    cache; that every layer of the cache that is named exists; and that every
-    parameter is of the scope `model`, the only weights that there are.
+    cache; that hidden_size, num_layers, num_heads, num_kv_heads and head_dim, where
+    they are there, are those of the embedding, the cache and the queries; that
+    every layer of the cache that is named exists; and that every parameter is of
+    the scope `model`, the only weights that there are.
 
     ```mlir
     module attributes {llm.model = {vocab_size = 8 : i64, max_model_len = 64 : i64}} {

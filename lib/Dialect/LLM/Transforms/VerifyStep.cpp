@@ -86,6 +86,17 @@ private:
     return value.getInt();
   }
 
+  /// Checks a fact that only readers and tools need, if it is there.
+  LogicalResult verifySize(Operation *op, StringRef part, int64_t size,
+                           StringRef name) {
+    auto facts = getOperation()->getAttrOfType<DictionaryAttr>("llm.model");
+    auto value = facts.getAs<IntegerAttr>(name);
+    if (!value || value.getInt() == size)
+      return success();
+    return op->emitError() << "the " << part << " " << size << ", but " << name
+                           << " is " << value.getInt();
+  }
+
   /// Compares what `llm.model` says with the program.
   LogicalResult verifyFacts(func::FuncOp step) {
     FailureOr<int64_t> vocabSize = fact("vocab_size");
@@ -100,6 +111,13 @@ private:
              << *vocabSize;
     auto cache =
         cast<PagedKVCacheType>(step.getArgumentTypes()[kCacheArgument]);
+    if (failed(verifySize(step, "cache's number of layers is",
+                          cache.getLayers(), "num_layers")) ||
+        failed(verifySize(step, "cache's number of heads is",
+                          cache.getKvHeads(), "num_kv_heads")) ||
+        failed(verifySize(step, "cache's head dimension is", cache.getHeadDim(),
+                          "head_dim")))
+      return failure();
     if (cache.getMaxSeqLen() < *maxModelLen)
       return step.emitError()
              << "the cache's max_seq_len is " << cache.getMaxSeqLen()
@@ -107,13 +125,25 @@ private:
     WalkResult result = getOperation().walk([&](Operation *op) {
       int64_t rows, needed;
       StringRef table, reason;
+      if (auto attention = dyn_cast<PagedAttentionOp>(op)) {
+        auto query = cast<ShapedType>(attention.getQuery().getType());
+        if (failed(verifySize(op, "query's number of heads is",
+                              query.getDimSize(query.getRank() - 2),
+                              "num_heads")))
+          return WalkResult::interrupt();
+        return WalkResult::advance();
+      }
       if (auto rope = dyn_cast<RopeTableOp>(op)) {
         rows = cast<ShapedType>(rope.getTable().getType()).getDimSize(0);
         std::tie(needed, table, reason) =
             std::tuple(*maxModelLen, "RoPE table", "max_model_len");
       } else if (auto lookup = dyn_cast<EmbeddingOp>(op);
                  lookup && lookup.getIndices() == step.getArgument(0)) {
-        rows = cast<ShapedType>(lookup.getTable().getType()).getDimSize(0);
+        auto type = cast<ShapedType>(lookup.getTable().getType());
+        if (failed(verifySize(op, "embedding's number of columns is",
+                              type.getDimSize(1), "hidden_size")))
+          return WalkResult::interrupt();
+        rows = type.getDimSize(0);
         std::tie(needed, table, reason) =
             std::tuple(*vocabSize, "embedding", "vocab_size");
       } else {
