@@ -16,12 +16,13 @@ import llmir
 import tiny
 from llmir.compile import compile_model
 
-torch.set_num_threads(2)
+# A second thread has nothing to do in models this small.
+torch.set_num_threads(1)
 
 pytest_plugins = ["capabilities"]
 
 MakeModel = Callable[[str, str], Path]
-MakeArtifact = Callable[[str, str], Path]
+MakeArtifact = Callable[..., Path]
 RunProgram = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -43,15 +44,16 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
 def make_artifact(
     make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory
 ) -> MakeArtifact:
-    """Return a function of shape and dtype to a compiled artifact."""
+    """Return a function of shape, dtype and target CPU to a compiled artifact."""
     root = tmp_path_factory.mktemp("artifacts")
 
-    def make(shape: str, dtype: str) -> Path:
-        artifact = root / f"{shape}-{dtype}.llmir"
+    def make(shape: str, dtype: str, target_cpu: str = "native") -> Path:
+        artifact = root / f"{shape}-{dtype}-{target_cpu}.llmir"
         if not artifact.exists():
             compile_model(
                 str(make_model(shape, dtype)),
                 artifact,
+                target_cpu=target_cpu,
                 max_model_len=tiny.SHAPES[shape].max_model_len,
             )
         return artifact

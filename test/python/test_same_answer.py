@@ -29,6 +29,10 @@ CASES = [
     ("gqa", "bfloat16"),
     ("odd", "float32"),
     ("odd", "bfloat16"),
+    ("gqa", "float16"),
+    ("qwen2_window", "bfloat16"),
+    ("qwen3_bias", "float32"),
+    ("phi3", "bfloat16"),
 ]
 
 

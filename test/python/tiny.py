@@ -149,7 +149,7 @@ SHAPES: dict[str, Shape] = {
         {
             "sliding_window": 17,
             "layer_types": ["sliding_attention", "full_attention"],
-            # This class has no default that its own attention can use.
+            # This class gives its attention no default.
             "head_dim": 16,
         },
     ),
@@ -259,18 +259,22 @@ def byte_tokenizer(vocab_size: int) -> Tokenizer:
 
 
 def transformers_model(
-    directory: Path, dtype: torch.dtype = torch.float32
+    directory: Path,
+    dtype: torch.dtype = torch.float32,
+    *,
+    longest: int | None = None,
 ) -> PreTrainedModel:
-    """Return the model as Transformers runs it, eagerly, in `dtype`."""
+    """Return the model as Transformers runs it, eagerly, in `dtype`.
+
+    longest: the length of a sequence that it has seen, which dynamic RoPE remembers
+        until it sees one that is shorter than the model's own length.
+    """
     model = AutoModelForCausalLM.from_pretrained(
         directory, dtype=dtype, attn_implementation="eager"
     )
+    if longest is not None:
+        model.model.rotary_emb(torch.zeros(1), torch.arange(longest)[None])
     return model.eval()
-
-
-def warm_rope(model: PreTrainedModel, max_model_len: int) -> None:
-    """Let a model with dynamic RoPE see the longest sequence, which it remembers."""
-    model.model.rotary_emb(torch.zeros(1), torch.arange(max_model_len)[None])
 
 
 @torch.no_grad()
