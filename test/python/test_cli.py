@@ -93,7 +93,7 @@ def test_a_device_is_written_to(run_program: RunProgram, make_model: MakeModel) 
         ["-m", "llmir.compile"],
         ["-m", "llmir.compile", "MODEL"],
         ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--emit=tea"],
-        ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--dtype=float16"],
+        ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--dtype=float64"],
         ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--max-model-len=0"],
         ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--max-batch-tokens=many"],
         ["-m", "llmir.compile", "MODEL", "-o", "OUT", "--weights=DIR"],
