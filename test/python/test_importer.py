@@ -419,6 +419,11 @@ class TestWeights:
         (directory / "config.json").write_text(json.dumps(config))
         assert 'dtype = "f32"' in import_checked(directory)
 
+    def test_no_head_though_it_is_not_tied(self, directory: Path) -> None:
+        self.change(directory, **{"lm_head.weight": None})
+        with pytest.raises(LLMIRError, match=r"have no tensor lm_head\.weight"):
+            import_checked(directory)
+
     def test_tied_only_if_the_files_agree(self, directory: Path) -> None:
         config = json.loads((directory / "config.json").read_text())
         config["tie_word_embeddings"] = True
@@ -584,6 +589,16 @@ def test_a_window_that_is_null_is_none(tmp_path: Path) -> None:
         json.dumps({**fields, "sliding_window": None})
     )
     assert "window" not in import_checked(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["su", "yarn"])
+def test_phi3_has_other_names_for_longrope(tmp_path: Path, name: str) -> None:
+    fields = dict(PUBLISHED["phi-3.5-mini"][0])
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    expected = import_checked(tmp_path)
+    fields["rope_scaling"] = {**fields["rope_scaling"], "type": name}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert import_checked(tmp_path) == expected
 
 
 # Fields of Transformers' configuration classes that do not change what a step

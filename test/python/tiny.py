@@ -104,7 +104,7 @@ SHAPES: dict[str, Shape] = {
         fields=rope(
             "yarn",
             factor=8.0,
-            original_max_position_embeddings=32,
+            original_max_position_embeddings=2048,
             beta_fast=16.0,
             beta_slow=2.0,
             mscale=1.0,
