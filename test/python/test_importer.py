@@ -151,6 +151,27 @@ def test_windows_are_in_the_layers_that_have_them(make_model: MakeModel) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "removed"),
+    [
+        ("qwen2_window", ["layer_types"]),
+        ("smollm3_window", ["layer_types"]),
+        ("smollm3_window", ["layer_types", "no_rope_layers"]),
+        ("olmo3", ["layer_types"]),
+    ],
+)
+def test_layers_follow_from_the_fields_of_old(
+    make_model: MakeModel, tmp_path: Path, shape: str, removed: list[str]
+) -> None:
+    """Transformers 5 writes per layer what older configs have as a rule."""
+    directory = make_model(shape, "float32")
+    fields = json.loads((directory / "config.json").read_text())
+    for name in removed:
+        del fields[name]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert import_checked(tmp_path) == import_checked(directory)
+
+
 def test_head_dim_is_the_configs(make_model: MakeModel) -> None:
     text = import_checked(make_model("mqa", "float32"))
     assert "!kv = !llm.paged_kv_cache<f32, 2, 1, 24, 16, 256>" in text
