@@ -233,7 +233,10 @@ def test_an_end_beyond_the_vocabulary_ends_nothing(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"attention_bias": 1}, "attention_bias is 1, not true or false"),
-        ({"hidden_act": "xielu"}, "hidden_act = xielu is not supported; LLMIR knows "),
+        (
+            {"hidden_act": "xielu"},
+            'hidden_act = "xielu" is not supported; LLMIR knows ',
+        ),
         ({"hidden_act": ["silu"]}, 'hidden_act is ["silu"], not a string'),
         ({"sliding_window": 4096}, "sliding_window = 4096 changes"),
         ({"layer_types": ["full_attention"]}, "layer_types is not a list of 32"),
@@ -295,7 +298,10 @@ def test_an_end_beyond_the_vocabulary_ends_nothing(tmp_path: Path) -> None:
         ({"hidden_size": 2**40}, "not a positive integer"),
         ({"num_hidden_layers": 1.5}, "num_hidden_layers is 1.5, not a positive"),
         ({"num_hidden_layers": True}, "num_hidden_layers is true, not a positive"),
-        ({"num_hidden_layers": 2**30}, "of at most 65536 layers"),
+        (
+            {"num_hidden_layers": 2**30},
+            "num_layers is 1073741824, and LLMIR runs models of at most 65536",
+        ),
         ({"rms_norm_eps": "x"}, 'rms_norm_eps is "x", not a positive number'),
         ({"rms_norm_eps": 1e39}, "rms_norm_eps is 1e+39, not a positive number of fl"),
         ({"rms_norm_eps": 1e-60}, "rms_norm_eps is 1e-60, not a positive number"),

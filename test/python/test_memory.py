@@ -28,7 +28,7 @@ NEAR = 0.05
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory whose parts are large enough to be seen."""
     directory = tmp_path_factory.mktemp("memory") / "model"
-    tiny.SHAPES["memory"] = {
+    fields = {
         "hidden_size": 256,
         "intermediate_size": 1024,
         "head_dim": 64,
@@ -38,6 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "num_hidden_layers": 4,
         "max_position_embeddings": 2**19,
     }
+    tiny.SHAPES["memory"] = tiny.Shape(fields=fields)
     try:
         tiny.write_model(directory, "memory", torch.float32)
     finally:

@@ -25,12 +25,10 @@ from llmir.importer.layers import Attention, gated_mlp, rms_normed, rounded
 from llmir.importer.rope import FULL, SLIDING, read_ropes
 from llmir.importer.types import Value
 from llmir.importer.weights import Weights
+from llmir.manifest import check_sizes
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
-
-# What the runtime takes; more would only be found after writing them all.
-MAX_LAYERS = 2**16
 
 # What fields are where they are absent, in `LlamaConfig` of Transformers. Families
 # whose class has others say so.
@@ -133,11 +131,8 @@ class Skeleton:
 def num_layers(config: Config) -> int:
     """Return the number of layers."""
     count = config.integer("num_hidden_layers")
-    if count > MAX_LAYERS:
-        raise config.error(
-            f"num_hidden_layers is {count}, and LLMIR runs models of at most "
-            f"{MAX_LAYERS} layers"
-        )
+    # Before there is a list of them.
+    check_sizes({"num_layers": count}, config.path)
     return count
 
 
@@ -180,7 +175,7 @@ def build(config: Config, weights: Weights, skeleton: Skeleton) -> Decoder:
     activation = config.text("hidden_act")
     if activation not in ACTIVATIONS:
         raise config.error(
-            f"hidden_act = {activation} is not supported; LLMIR knows "
+            f'hidden_act = "{activation}" is not supported; LLMIR knows '
             + ", ".join(ACTIVATIONS)
         )
     hidden = config.integer("hidden_size")
