@@ -373,7 +373,10 @@ void Model::close() {
     dlclose(library);
   if (weightData)
     munmap(weightData, weightBytes);
+  if (codeDescriptor >= 0)
+    ::close(codeDescriptor);
   library = weightData = nullptr;
+  codeDescriptor = -1;
 }
 
 void Model::mapWeights(const std::string &path, bool verify) {
@@ -402,11 +405,22 @@ void Model::mapWeights(const std::string &path, bool verify) {
 }
 
 void Model::openCode(const std::string &path) {
-  library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // The loader takes a name that it has loaded before for the same library,
+  // also when another artifact has come to this place. A descriptor that stays
+  // open is a name that nothing else has. With the process's number, debuggers
+  // find it too.
+  codeDescriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (codeDescriptor < 0)
+    throw std::runtime_error("cannot read '" + path + "': " + systemError());
+  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/" +
+                     std::to_string(codeDescriptor);
+  library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    const char *error = dlerror();
-    throw std::runtime_error("cannot load '" + path +
-                             "': " + (error ? error : "unknown error"));
+    const char *text = dlerror();
+    std::string error = text ? text : "unknown error";
+    if (error.rfind(name + ": ", 0) == 0)
+      error.erase(0, name.size() + 2);
+    throw std::runtime_error("cannot load '" + path + "': " + error);
   }
   auto *version =
       static_cast<const int32_t *>(dlsym(library, LLMIR_ABI_VERSION_SYMBOL));

@@ -195,6 +195,21 @@ def test_a_new_artifact_replaces_the_old(make_model: MakeModel, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [output]
 
 
+def test_a_model_in_use_may_be_replaced(
+    make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    ids, output = [1, 2, 3], tmp_path / "model.llmir"
+    shapes = ("gqa", "mqa")
+    expected = [llmir.load(make_artifact(s, "float32")).forward(ids) for s in shapes]
+    loaded = []
+    for shape in shapes:
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(make_artifact(shape, "float32"), output)
+        loaded.append(llmir.load(output))
+    for model, logits in zip(loaded, expected, strict=True):
+        np.testing.assert_array_equal(model.forward(ids), logits)
+
+
 def test_nothing_else_is_replaced(make_model: MakeModel, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(LLMIRError, match="exists and is not an LLMIR artifact"):
