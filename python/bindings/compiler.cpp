@@ -116,7 +116,7 @@ llvm::json::Value toJSON(Attribute attribute) {
   throw nb::value_error("llm.model holds more than numbers, strings and lists");
 }
 
-std::string toText(llvm::json::Value value) {
+std::string toText(const llvm::json::Value &value) {
   std::string text;
   llvm::raw_string_ostream(text) << value;
   return text;

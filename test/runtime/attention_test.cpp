@@ -396,7 +396,7 @@ TEST_P(AttentionTest, IgnoresWhatIsNotInTheContext) {
   Context context(1, GetParam());
   problem.append(context, 0, 0, 90);
   Tensor expected = problem.attend(context, {{0, 30, 71}});
-  for (int64_t i = 71 * 64; i < 90 * 64; ++i) {
+  for (int i = 71 * 64; i < 90 * 64; ++i) {
     problem.keys[0].set(i, NAN);
     problem.values[0].set(i, NAN);
   }

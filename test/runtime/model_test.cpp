@@ -321,7 +321,7 @@ TEST_F(EngineTest, RefusesBadBatchesWithoutChangingAnything) {
   auto foreign = other.newSequence();
   std::vector<int32_t> ids(30, 1), bad = {1, 16}, negative = {-1};
   engine.step({{a.get(), ids.data(), 6, false}});
-  auto refused = [&](std::vector<StepItem> items) {
+  auto refused = [&](const std::vector<StepItem> &items) {
     std::vector<int32_t> blocks = a->blockTable();
     EXPECT_THROW(engine.step(items), std::invalid_argument);
     EXPECT_EQ(a->length(), 6);

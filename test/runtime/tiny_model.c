@@ -19,12 +19,12 @@ EXPORT const int32_t llmir_abi_version = TINY_MODEL_VERSION;
 
 enum { vocabulary = 16 };
 
-struct captures {
+struct Captures {
   const llmir_step_args *args;
 };
 
 static void echo(void *captures, int64_t begin, int64_t end) {
-  const llmir_step_args *args = ((struct captures *)captures)->args;
+  const llmir_step_args *args = ((struct Captures *)captures)->args;
   for (int64_t i = begin; i < end; ++i) {
     float *logits = args->logits + i * vocabulary;
     int32_t row = args->logit_rows[i];
@@ -54,7 +54,7 @@ static void echo(void *captures, int64_t begin, int64_t end) {
 
 EXPORT void llmir_step(const llmir_runtime *runtime,
                        const llmir_step_args *args) {
-  struct captures captures = {args};
+  struct Captures captures = {args};
   runtime->parallel_for(runtime->context, echo, &captures, args->num_logits);
 }
 

@@ -70,7 +70,8 @@ def LLM_QuantizedMatmulOp
     Where the input [T, K] is quantized along K as well, with scales r and zero
     points y, the inner sum is one of integers, exact in i32:
 
-          + sum_g r[t, g] * s[n, g] * sum_{k in g} (p[t, k] - y[t, g]) * (q[n, k] - z[n, g])
+          + sum_g r[t, g] * s[n, g]
+                  * sum_{k in g} (p[t, k] - y[t, g]) * (q[n, k] - z[n, g])
 
     Each of the two has groups of the same size, or one group for a whole row.
 

@@ -80,9 +80,11 @@ def LLM_QuantizedTensorType : LLM_Type<"QuantizedTensor", "quantized_tensor"> {
     // int8, a scale for each output.
     !llm.quantized_tensor<64x128xi8, scales = bf16, axis = 1>
     // int4 in groups of 32, two to a byte.
-    !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = pairs>
+    !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32,
+                          packing = pairs>
     // As GPTQ and AWQ have it, with zero points.
-    !llm.quantized_tensor<64x128xui4, scales = f16, axis = 1, group_size = 64, asymmetric, packing = pairs>
+    !llm.quantized_tensor<64x128xui4, scales = f16, axis = 1, group_size = 64,
+                          asymmetric, packing = pairs>
     // Activations, a scale for each token.
     !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>
     ```
