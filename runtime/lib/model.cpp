@@ -373,10 +373,7 @@ void Model::close() {
     dlclose(library);
   if (weightData)
     munmap(weightData, weightBytes);
-  if (codeDescriptor >= 0)
-    ::close(codeDescriptor);
   library = weightData = nullptr;
-  codeDescriptor = -1;
 }
 
 void Model::mapWeights(const std::string &path, bool verify) {
@@ -404,16 +401,24 @@ void Model::mapWeights(const std::string &path, bool verify) {
              facts.files.at(weightsFile).xxh3);
 }
 
-void Model::openCode(const std::string &path) {
-  // The loader takes a name that it has loaded before for the same library,
-  // also when another artifact has come to this place. A descriptor that stays
-  // open is a name that nothing else has. With the process's number, debuggers
-  // find it too.
-  codeDescriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (codeDescriptor < 0)
+/// Spells `path` in a way that no other file that comes to its place has. The
+/// dynamic loader takes a name that it has loaded before for the same library,
+/// and an artifact may be replaced while its old code is in use.
+static std::string uniqueName(const std::string &path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0)
     throw std::runtime_error("cannot read '" + path + "': " + systemError());
-  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/" +
-                     std::to_string(codeDescriptor);
+  // The number of the file, bit by bit, in parts of a path that lead nowhere.
+  // It is not given to another file as long as this one is mapped.
+  size_t slash = path.rfind('/') + 1;
+  std::string name = path.substr(0, slash);
+  for (uint64_t number = info.st_ino; number; number /= 2)
+    name += number % 2 ? "./" : "/";
+  return name + path.substr(slash);
+}
+
+void Model::openCode(const std::string &path) {
+  std::string name = uniqueName(path);
   library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char *text = dlerror();

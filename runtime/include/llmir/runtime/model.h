@@ -72,7 +72,6 @@ private:
   void *weightData = nullptr;
   int64_t weightBytes = 0;
   void *library = nullptr;
-  int codeDescriptor = -1;
   llmir_step_fn stepFunction = nullptr;
 };
 
