@@ -15,6 +15,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -200,24 +201,52 @@ void linear(llmir_context *context, const llmir_tensor *x,
   });
 }
 
-/// Writes one token's keys and values; elements of the cache's type are `E`.
-template <typename E, typename Convert>
-void appendToken(const llmir_kv_cache &cache, char *layer, const char *keys,
-                 const char *values, int64_t keyHeadBytes,
-                 int64_t valueHeadBytes, int64_t slot, Convert convert) {
-  int64_t size = cache.blockSize, d = cache.headDim;
-  int64_t inside = slot % size, tile = std::min<int64_t>(size, 16);
-  char *block = layer + slot / size * cache.blockBytes;
+/// Writes one token's heads, the first of them at `to`. Elements of a head are
+/// `step` apart, and of the cache's type, `E`.
+template <typename E, typename Step, typename Convert>
+void appendToken(const llmir_kv_cache &cache, const char *from,
+                 int64_t fromHeadBytes, char *to, Step step, Convert convert) {
   for (int64_t head = 0; head < cache.kvHeads; ++head) {
-    E *keyTile =
-        reinterpret_cast<E *>(block) + inside / tile * tile * d + inside % tile;
-    E *valueRow = reinterpret_cast<E *>(block + cache.valuesOffset) +
-                  inside * cache.headDimPadded;
-    convert(keys + head * keyHeadBytes,
-            [=](int64_t i, E element) { keyTile[i * tile] = element; });
-    convert(values + head * valueHeadBytes,
-            [=](int64_t i, E element) { valueRow[i] = element; });
-    block += cache.headBytes;
+    E *at = reinterpret_cast<E *>(to + head * cache.headBytes);
+    convert(from + head * fromHeadBytes,
+            [=](int64_t i, E element) { at[i * step] = element; });
+  }
+}
+
+/// Writes tokens [begin, end) of keys or of values, each of which has a type of
+/// its own. `place` says where the first head of a slot begins.
+template <typename Step, typename Place>
+void appendTokens(const llmir_kv_cache &cache, const llmir_tensor &tensor,
+                  const int32_t *slots, int64_t begin, int64_t end, Step step,
+                  Place place) {
+  int64_t bytes = dtypeBytes(llmir_dtype(tensor.dtype)), d = cache.headDim;
+  for (int64_t t = begin; t < end; ++t) {
+    const char *from =
+        static_cast<char *>(tensor.data) + t * tensor.strides[0] * bytes;
+    auto store = [&](auto example, auto convert) {
+      appendToken<decltype(example)>(cache, from, tensor.strides[1] * bytes,
+                                     place(slots[t]), step, convert);
+    };
+    auto round = [&](auto rounded) {
+      store(uint16_t(), [=](const char *head, auto put) {
+        for (int64_t i = 0; i < d; ++i)
+          put(i, rounded(reinterpret_cast<const uint32_t *>(head)[i]));
+      });
+    };
+    if (cache.dtype == LLMIR_F32)
+      store(float(), [d](const char *head, auto put) {
+        for (int64_t i = 0; i < d; ++i)
+          put(i, reinterpret_cast<const float *>(head)[i]);
+      });
+    else if (tensor.dtype == cache.dtype)
+      store(uint16_t(), [d](const char *head, auto put) {
+        for (int64_t i = 0; i < d; ++i)
+          put(i, reinterpret_cast<const uint16_t *>(head)[i]);
+      });
+    else if (cache.dtype == LLMIR_BF16)
+      round([](uint32_t bits) { return roundToBF16(bits); });
+    else
+      round([](uint32_t bits) { return roundToF16(bits); });
   }
 }
 
@@ -225,42 +254,26 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
               const llmir_tensor *keys, const llmir_tensor *values,
               const llmir_tensor *slots) noexcept {
   FlushDenormals flush;
-  int64_t tokens = keys->sizes[0], d = cache->headDim;
+  int64_t tokens = keys->sizes[0], d = cache->headDim, size = cache->blockSize;
+  int64_t tile = std::min<int64_t>(size, 16);
   char *pool = cache->pool + layer * cache->layerBytes;
   const int32_t *slotOf = static_cast<const int32_t *>(slots->data);
-  int64_t bytes = dtypeBytes(llmir_dtype(keys->dtype));
+  auto block = [=](int64_t slot) {
+    return pool + slot / size * cache->blockBytes;
+  };
+  auto keyTile = [=](int64_t slot) {
+    int64_t inside = slot % size;
+    return block(slot) +
+           (inside / tile * tile * d + inside % tile) * cache->elementBytes;
+  };
+  auto valueRow = [=](int64_t slot) {
+    return block(slot) + cache->valuesOffset +
+           slot % size * cache->headDimPadded * cache->elementBytes;
+  };
   auto append = [&](unsigned, int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const char *key =
-          static_cast<char *>(keys->data) + t * keys->strides[0] * bytes;
-      const char *value =
-          static_cast<char *>(values->data) + t * values->strides[0] * bytes;
-      auto store = [&](auto example, auto convert) {
-        appendToken<decltype(example)>(
-            *cache, pool, key, value, keys->strides[1] * bytes,
-            values->strides[1] * bytes, slotOf[t], convert);
-      };
-      auto round = [&](auto rounded) {
-        store(uint16_t(), [=](const char *from, auto put) {
-          for (int64_t i = 0; i < d; ++i)
-            put(i, rounded(reinterpret_cast<const uint32_t *>(from)[i]));
-        });
-      };
-      if (cache->dtype == LLMIR_F32)
-        store(float(), [d](const char *from, auto put) {
-          for (int64_t i = 0; i < d; ++i)
-            put(i, reinterpret_cast<const float *>(from)[i]);
-        });
-      else if (keys->dtype == cache->dtype)
-        store(uint16_t(), [d](const char *from, auto put) {
-          for (int64_t i = 0; i < d; ++i)
-            put(i, reinterpret_cast<const uint16_t *>(from)[i]);
-        });
-      else if (cache->dtype == LLMIR_BF16)
-        round([](uint32_t bits) { return roundToBF16(bits); });
-      else
-        round([](uint32_t bits) { return roundToF16(bits); });
-    }
+    appendTokens(*cache, *keys, slotOf, begin, end, tile, keyTile);
+    appendTokens(*cache, *values, slotOf, begin, end,
+                 std::integral_constant<int64_t, 1>(), valueRow);
   };
   int64_t perToken = 2 * cache->kvHeads * d;
   int64_t grain =

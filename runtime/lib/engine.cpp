@@ -9,6 +9,7 @@
 #include "llmir/runtime/memory.h"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
@@ -86,7 +87,7 @@ static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
     std::string advice = "use a machine with more";
     if (numBlocks > 0)
       advice = "ask for fewer blocks";
-    else if (fixed + blockBytes <= available)
+    else if (blockBytes <= available - fixed)
       advice = "compile it with a smaller --max-model-len, or " + advice;
     throw std::runtime_error(
         "the model needs " +
@@ -106,7 +107,8 @@ static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
 Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
                int64_t numBlocks)
     : loaded(std::move(model)), context(threads) {
-  if (numBlocks < 0)
+  // Blocks are numbered in 32 bits.
+  if (numBlocks < 0 || numBlocks > std::numeric_limits<int32_t>::max())
     throw std::invalid_argument("an engine cannot have " +
                                 std::to_string(numBlocks) + " blocks");
   const Manifest &manifest = loaded->manifest();

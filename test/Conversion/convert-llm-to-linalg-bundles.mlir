@@ -125,3 +125,18 @@ func.func @others(%q: !llm.quantized_tensor<?x64xi8, scales = f32, axis = 1>) {
   %0 = builtin.unrealized_conversion_cast %q : !llm.quantized_tensor<?x64xi8, scales = f32, axis = 1> to tensor<?x64xf32>
   return
 }
+
+// -----
+
+!inner = !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>
+
+// Attributes stay with their arguments in modules within modules, too.
+// CHECK: module @within
+// CHECK-NEXT: func @nested(%{{.*}}: tensor<4x8xi8>, %{{.*}}: tensor<4x1xf32>, %{{.*}}: i32 {test.b})
+module {
+  module @within {
+    func.func @nested(%q: !inner, %x: i32 {test.b}) {
+      return
+    }
+  }
+}

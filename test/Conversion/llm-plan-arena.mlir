@@ -252,3 +252,21 @@ func.func @address() {
   %0 = memref.extract_aligned_pointer_as_index %a : memref<4xf32> -> index
   return
 }
+
+// -----
+
+// Nor what a loop hands on from where it is made.
+func.func @handed_on(%x: memref<4xf32>, %p: i1) {
+  %0 = scf.while : () -> memref<4xf32> {
+    %a = memref.alloc() : memref<4xf32>
+    // expected-error @+1 {{gives a planned buffer another name, under which its life cannot be followed}}
+    scf.condition(%p) %a : memref<4xf32>
+  } do {
+  ^bb0(%b: memref<4xf32>):
+    scf.yield
+  }
+  %c = memref.alloc() : memref<4xf32>
+  memref.copy %x, %c : memref<4xf32> to memref<4xf32>
+  memref.copy %0, %x : memref<4xf32> to memref<4xf32>
+  return
+}

@@ -390,3 +390,32 @@ func.func @parts_of_rows(%x: memref<?x4x16xf32>, %y: memref<?x4x16xf32>, %n: ind
   memref.copy %x, %y : memref<?x4x16xf32> to memref<?x4x16xf32>
   return
 }
+
+// -----
+
+// A buffer of unknown rank has no rows.
+// CHECK-LABEL: func @unknown_rank
+// CHECK-NEXT: memref.copy
+// CHECK-NEXT: return
+func.func @unknown_rank(%x: memref<*xf32>, %y: memref<4xf32, strided<[2]>>) {
+  memref.copy %x, %y : memref<*xf32> to memref<4xf32, strided<[2]>>
+  return
+}
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+#transposed = affine_map<(d0, d1) -> (d1, d0)>
+
+// Left as it is, though nothing is before it: it reads what other rows write.
+// CHECK-LABEL: func @transposed_in_place
+// CHECK: linalg.generic
+// CHECK-NOT: scf.forall
+func.func @transposed_in_place(%x: memref<8x8xf32>) {
+  linalg.generic {indexing_maps = [#transposed, #all], iterator_types = ["parallel", "parallel"]}
+      ins(%x : memref<8x8xf32>) outs(%x : memref<8x8xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    linalg.yield %a : f32
+  }
+  return
+}

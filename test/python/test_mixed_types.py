@@ -77,10 +77,8 @@ module attributes {{
       : tensor<?x{KV}xf16> into tensor<?x{KV_HEADS}x{HEAD_DIM}xf16>
     %vs = tensor.expand_shape %v [[0], [1, 2]]
       : tensor<?x{KV}xf32> into tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>
-    %ksw = arith.extf %ks
-      : tensor<?x{KV_HEADS}x{HEAD_DIM}xf16> to tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>
-    %c = llm.append_kv %cache, %ksw, %vs slots %slots
-      : (!kv, tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>, tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>,
+    %c = llm.append_kv %cache, %ks, %vs slots %slots
+      : (!kv, tensor<?x{KV_HEADS}x{HEAD_DIM}xf16>, tensor<?x{KV_HEADS}x{HEAD_DIM}xf32>,
          tensor<?xi32>) -> !kv
     %a = llm.paged_attention %qs, %c, %table, %lens
         rows %starts sinks %sinks alibi %slopes

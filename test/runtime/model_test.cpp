@@ -145,6 +145,16 @@ TEST_F(ModelTest, RefusesOtherVersions) {
   expectRefused({"model.so", "ABI", "3", "2"});
 }
 
+TEST_F(ModelTest, CodeIsThatOfItsArtifact) {
+  // The same code twice, of which one goes; another artifact comes in its
+  // place.
+  auto first = load(), second = load();
+  first.reset();
+  fs::remove(directory / "model.so");
+  useCode("without_step");
+  expectRefused({"no symbol llmir_step"});
+}
+
 TEST_F(ModelTest, RefusesOtherMachines) {
   changeManifest("\"features\": []", "\"features\": [\"quantum-fma\"]");
   expectRefused({"quantum-fma", "lacks"});
@@ -389,4 +399,5 @@ TEST_F(EngineTest, SequencesMayOutliveTheEngine) {
   engine.reset();
   EXPECT_EQ(a->length(), 1);
   EXPECT_THROW(Engine(load(), 1, -1), std::invalid_argument);
+  EXPECT_THROW(Engine(load(), 1, INT64_MAX), std::invalid_argument);
 }

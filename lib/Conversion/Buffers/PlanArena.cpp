@@ -140,9 +140,11 @@ private:
       if (isView &&
           failed(extendLife(user->getResult(0), block, positions, buffer)))
         return failure();
-      if (!isView && llvm::any_of(user->getResultTypes(), [](Type type) {
-            return isa<BaseMemRefType>(type);
-          }))
+      // A terminator hands it on to a result, or to the argument of a block.
+      if (!isView && (user->hasTrait<OpTrait::IsTerminator>() ||
+                      llvm::any_of(user->getResultTypes(), [](Type type) {
+                        return isa<BaseMemRefType>(type);
+                      })))
         return user->emitError("gives a planned buffer another name, under "
                                "which its life cannot be followed");
     }

@@ -83,13 +83,14 @@ LogicalResult llmir::reference::convertBundles(ModuleOp module,
     return found;
 
   SmallVector<std::tuple<func::FuncOp, ArrayAttr, ArrayAttr>> attributes;
-  for (auto function : module.getOps<func::FuncOp>())
+  module.walk([&](func::FuncOp function) {
     attributes.emplace_back(
         function,
         spreadAttributes(function.getArgAttrsAttr(),
                          function.getArgumentTypes(), converter),
         spreadAttributes(function.getResAttrsAttr(), function.getResultTypes(),
                          converter));
+  });
 
   populateFuncTypeConversionPatterns(converter, patterns);
   scf::populateSCFStructuralOneToNTypeConversions(converter, patterns);

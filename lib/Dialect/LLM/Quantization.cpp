@@ -96,11 +96,11 @@ QuantizedTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "axis " << axis << " is not one of the "
                        << shape.size() << " dimensions";
   int64_t size = shape[axis];
-  if (groupSize &&
-      (groupSize < 0 || ShapedType::isDynamic(size) || size % groupSize != 0))
+  if (groupSize && (groupSize < 0 || ShapedType::isDynamic(size) || size == 0 ||
+                    size % groupSize != 0))
     return emitError() << "group_size " << groupSize
                        << " must divide the size of dimension " << axis
-                       << ", which must be static";
+                       << ", which must be static and positive";
   if (packing == Packing::none)
     return success();
   if (width != 4)

@@ -49,13 +49,19 @@ func.func private @case(!llm.quantized_tensor<8x8xi8, scales = f32, axis = -1>)
 // -----
 
 // Groups are whole.
-// expected-error @+1 {{group_size 3 must divide the size of dimension 1, which must be static}}
+// expected-error @+1 {{group_size 3 must divide the size of dimension 1, which must be static and positive}}
 func.func private @case(!llm.quantized_tensor<8x8xi8, scales = f32, axis = 1, group_size = 3>)
 
 // -----
 
+// No groups at all.
+// expected-error @+1 {{group_size 32 must divide the size of dimension 1, which must be static and positive}}
+func.func private @no_groups(!llm.quantized_tensor<4x0xi8, scales = f32, axis = 1, group_size = 32>)
+
+// -----
+
 // Groups of what is not known.
-// expected-error @+1 {{group_size 4 must divide the size of dimension 0, which must be static}}
+// expected-error @+1 {{group_size 4 must divide the size of dimension 0, which must be static and positive}}
 func.func private @case(!llm.quantized_tensor<?x8xi8, scales = f32, axis = 0, group_size = 4>)
 
 // -----
