@@ -307,10 +307,13 @@ private:
 
 /// Runs the main function of a tool on `arguments`, the program's name first.
 template <int (*main)(int, char **)>
-int runTool(std::vector<std::string> arguments) {
+int runTool(const std::vector<nb::bytes> &arguments) {
+  std::vector<std::string> copies;
+  for (const nb::bytes &argument : arguments)
+    copies.emplace_back(argument.c_str(), argument.size());
   std::vector<char *> pointers;
-  for (std::string &argument : arguments)
-    pointers.push_back(argument.data());
+  for (std::string &copy : copies)
+    pointers.push_back(copy.data());
   pointers.push_back(nullptr);
   return main(int(arguments.size()), pointers.data());
 }
