@@ -25,6 +25,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <cerrno>
 #include <mutex>
 
 namespace nb = nanobind;
@@ -190,6 +191,14 @@ public:
     }
     if (failed(manager.run(*module)))
       throw std::runtime_error(diagnostics.takeOr("a pass failed"));
+    llvm::outs().flush();
+    if (std::error_code error = llvm::outs().error()) {
+      // Else LLVM ends the process for it.
+      llvm::outs().clear_error();
+      errno = error.value();
+      PyErr_SetFromErrno(PyExc_OSError);
+      throw nb::python_error();
+    }
     return passes;
   }
 
@@ -334,7 +343,8 @@ NB_MODULE(_compiler, m) {
            "passes named in print_after, or with `all` after every one that "
            "changed something, print what they worked on to the standard "
            "output, and return the names of all that ran.\n\nRaises "
-           "RuntimeError with what is wrong, a line each.")
+           "RuntimeError with what is wrong, a line each, and OSError if the "
+           "standard output takes no more.")
       .def_prop_ro("model", &Program::model,
                    "The facts of the attribute llm.model, as JSON.")
       .def_prop_ro("cache", &Program::cache,

@@ -256,6 +256,10 @@ def run_pipeline(
     """
     try:
         return list(module.run(pipeline, list(print_after)))
+    except OSError as error:
+        raise LLMIRError(
+            f"cannot print the program after passes: {error.strerror}"
+        ) from error
     except RuntimeError as error:
         name = pipeline.partition("{")[0]
         again = [sys.executable, "-m", "llmir.opt", program]

@@ -842,6 +842,34 @@ def test_an_output_that_is_full(
     assert "No space left on device" in result.stderr
 
 
+@pytest.mark.parametrize("reader", ["/dev/full", "gone"])
+def test_what_is_printed_after_passes_goes_nowhere(
+    desk: Path, run_program: RunProgram, reader: str
+) -> None:
+    # As with `2>&1 | head`: it is no bug of the compiler's.
+    before = contents(desk.parent)
+    code = "import os, sys\n"
+    if reader == "gone":
+        code += "ends = os.pipe()\nos.close(ends[0])\nplace = ends[1]\n"
+    else:
+        code += f"place = os.open('{reader}', os.O_WRONLY)\n"
+    # The command's own sentence is still seen.
+    code += (
+        "import subprocess\n"
+        "from llmir import cli, codegen\n"
+        "run = subprocess.run\n"
+        "def redirected(*words, stdout, **options):\n"
+        "    return run(*words, stdout=place, **options)\n"
+        "codegen.subprocess.run = redirected\n"
+        "sys.exit(cli.main())\n"
+    )
+    command = ["compile", "model", "--emit=llvm", "--print-after=all"]
+    result = run_program("-c", code, *command, "-o", "out")
+    check(desk, before, result.returncode, result.stderr)
+    reason = {"/dev/full": "No space left on device", "gone": "Broken pipe"}[reader]
+    assert f"cannot print the program after passes: {reason}" in result.stderr
+
+
 # Each waits at a place where time goes, with a file to show that it is there.
 PLACES = {
     # In the child that generates code.
