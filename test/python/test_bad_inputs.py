@@ -216,14 +216,6 @@ def program(text: str) -> Callable[[], None]:
     return write("model.mlir", text)
 
 
-def absurd_block() -> None:
-    """Write a program whose cache has larger blocks than the runtime takes."""
-    text = Path("model.llmir/model.mlir").read_text()
-    assert "<f32, 2, 2, 16, 16, 256>" in text
-    text = text.replace("<f32, 2, 2, 16, 16, 256>", "<f32, 2, 2, 16, 32768, 256>")
-    Path("model.mlir").write_text(text)
-
-
 DEEP = "[" * 200_000 + "]" * 200_000
 
 # What is wrong, what makes it so, the command, and what its sentence says.
@@ -587,12 +579,6 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         fields(max_position_embeddings=2**30),
         COMPILE,
         "config.json: max_model_len is 1073741824, and LLMIR runs .* 268435456",
-    ),
-    (
-        "absurd block of a program",
-        absurd_block,
-        ["compile", "model.mlir", "--weights=model", "-o", "out.llmir"],
-        "what was compiled could not be run: .*'cache.block_size' must be an integer",
     ),
     (
         "unknown pass",
