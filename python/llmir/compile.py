@@ -69,6 +69,10 @@ def compile_model(
     Raises LLMIRError for bad input; then `output` is as it was.
     """
     started = time.monotonic()
+    if emit not in STAGES:
+        raise LLMIRError(f"there is no stage {emit}; there are {', '.join(STAGES)}")
+    if output is None and emit == "artifact":
+        raise LLMIRError("an artifact is a directory and needs an output")
     if not 0 < max_batch_tokens <= MAX_STEP_TOKENS:
         raise LLMIRError(
             f"--max-batch-tokens must be at most {MAX_STEP_TOKENS}, and not "
