@@ -25,6 +25,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <cerrno>
 #include <mutex>
 
 namespace nb = nanobind;
@@ -190,6 +191,14 @@ public:
     }
     if (failed(manager.run(*module)))
       throw std::runtime_error(diagnostics.takeOr("a pass failed"));
+    llvm::outs().flush();
+    if (std::error_code error = llvm::outs().error()) {
+      // Else LLVM ends the process for it.
+      llvm::outs().clear_error();
+      errno = error.value();
+      PyErr_SetFromErrno(PyExc_OSError);
+      throw nb::python_error();
+    }
     return passes;
   }
 
@@ -307,10 +316,13 @@ private:
 
 /// Runs the main function of a tool on `arguments`, the program's name first.
 template <int (*main)(int, char **)>
-int runTool(std::vector<std::string> arguments) {
+int runTool(const std::vector<nb::bytes> &arguments) {
+  std::vector<std::string> copies;
+  for (const nb::bytes &argument : arguments)
+    copies.emplace_back(argument.c_str(), argument.size());
   std::vector<char *> pointers;
-  for (std::string &argument : arguments)
-    pointers.push_back(argument.data());
+  for (std::string &copy : copies)
+    pointers.push_back(copy.data());
   pointers.push_back(nullptr);
   return main(int(arguments.size()), pointers.data());
 }
@@ -331,7 +343,8 @@ NB_MODULE(_compiler, m) {
            "passes named in print_after, or with `all` after every one that "
            "changed something, print what they worked on to the standard "
            "output, and return the names of all that ran.\n\nRaises "
-           "RuntimeError with what is wrong, a line each.")
+           "RuntimeError with what is wrong, a line each, and OSError if the "
+           "standard output takes no more.")
       .def_prop_ro("model", &Program::model,
                    "The facts of the attribute llm.model, as JSON.")
       .def_prop_ro("cache", &Program::cache,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmir import _native, dtypes
+from llmir._signals import end_with
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
@@ -54,7 +55,10 @@ def main() -> int:
     parser.add_argument("--name", help="what messages call the program")
     parser.add_argument("--weights", type=Path, help="check the program against these")
     parser.add_argument("--print-after", metavar="PASS,...", help="or `all`")
+    parser.add_argument("--parent", type=int, help="the process id to end with")
     arguments = parser.parse_args()
+    if arguments.parent is not None:
+        end_with(arguments.parent)
     try:
         compile_program(arguments)
     except LLMIRError as error:
@@ -252,6 +256,10 @@ def run_pipeline(
     """
     try:
         return list(module.run(pipeline, list(print_after)))
+    except OSError as error:
+        raise LLMIRError(
+            f"cannot print the program after passes: {error.strerror}"
+        ) from error
     except RuntimeError as error:
         name = pipeline.partition("{")[0]
         again = [sys.executable, "-m", "llmir.opt", program]

@@ -53,8 +53,9 @@ def run_compiler(
     # The child must find this very package, however this process found it.
     packages = str(Path(__file__).parent.parent)
     paths = [packages, *filter(None, [os.environ.get("PYTHONPATH")])]
+    child_only = [f"--parent={os.getpid()}"]
     result = subprocess.run(
-        [*start, str(program), *options, "-o", str(output)],
+        [*start, str(program), *options, *child_only, "-o", str(output)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if sys.stderr is None else 2,

@@ -8,6 +8,11 @@ runs.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from llmir._signals import end_quietly_on_interrupt
+
+    end_quietly_on_interrupt()
+
 import argparse
 import os
 import sys
@@ -30,7 +35,7 @@ from llmir.errors import LLMIRError
 from llmir.files import open_regular
 from llmir.hub import model_directory
 from llmir.importer import import_model
-from llmir.manifest import read_manifest
+from llmir.manifest import MAX_STEP_TOKENS, read_manifest
 from llmir.safetensors import open_checkpoint
 from llmir.target import X86_LEVELS
 
@@ -64,6 +69,15 @@ def compile_model(
     Raises LLMIRError for bad input; then `output` is as it was.
     """
     started = time.monotonic()
+    if emit not in STAGES:
+        raise LLMIRError(f"there is no stage {emit}; there are {', '.join(STAGES)}")
+    if output is None and emit == "artifact":
+        raise LLMIRError("an artifact is a directory and needs an output")
+    if not 0 < max_batch_tokens <= MAX_STEP_TOKENS:
+        raise LLMIRError(
+            f"--max-batch-tokens must be at most {MAX_STEP_TOKENS}, and not "
+            f"{max_batch_tokens}"
+        )
     is_artifact = emit == "artifact"
     is_program = model.endswith(".mlir")
     if output is not None:

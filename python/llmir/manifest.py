@@ -38,6 +38,10 @@ SIZES = {
     "max_model_len": 2**28,
 }
 
+# The same for what is not a fact of the model but chosen when it is compiled.
+MAX_BLOCK_SIZE = 2**14
+MAX_STEP_TOKENS = 2**24
+
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Return the manifest in a directory, unchecked; None if that is no artifact."""

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from llmir._signals import end_quietly_on_interrupt
+
+    end_quietly_on_interrupt()
+
 import argparse
 import json
 import sys

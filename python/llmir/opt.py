@@ -7,6 +7,11 @@ Messages name it in the command that reproduces a failure, since the program
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from llmir._signals import end_quietly_on_interrupt
+
+    end_quietly_on_interrupt()
+
 import sys
 
 from llmir import tools

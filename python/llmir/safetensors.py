@@ -31,6 +31,9 @@ INDEX = "model.safetensors.index.json"
 # The format's own limit on the length of a header.
 MAX_HEADER_BYTES = 100_000_000
 
+# How much of a tensor is in hand at once, where all of it is looked at.
+PIECE_BYTES = 32 * 2**20
+
 # More bits than any file has.
 MAX_BITS = 2**66
 
@@ -79,6 +82,20 @@ class Tensor:
         """
         last = self.end if end is None else self.begin + end
         self.file.release(self.begin + begin, last)
+
+    def same(self, other: Tensor) -> bool:
+        """Whether another tensor has the same dtype, shape and bytes."""
+        if (self.dtype, self.shape) != (other.dtype, other.shape):
+            return False
+        # In pieces: what is compared, and what the comparison makes, take memory.
+        for begin in range(0, self.bytes, PIECE_BYTES):
+            end = min(begin + PIECE_BYTES, self.bytes)
+            equal = np.array_equal(self.data[begin:end], other.data[begin:end])
+            self.release(begin, end)
+            other.release(begin, end)
+            if not equal:
+                return False
+        return True
 
 
 class File:

@@ -7,6 +7,7 @@ functions, in the native module that has MLIR in it.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -31,12 +32,13 @@ def lsp_server() -> int:
 
 
 def _run(name: str) -> int:
+    # Python would wait for the native code to return before it looks at them.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         main: Any = getattr(_native.compiler(), name)
     except LLMIRError as error:
         print(f"llmir: error: {error}", file=sys.stderr)
         return 1
-    # Python would wait for the native code to return before it looks at them.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    return int(main(sys.argv))
+    # As bytes: the name of a file need not be UTF-8.
+    return int(main([os.fsencode(argument) for argument in sys.argv]))

@@ -19,10 +19,8 @@ import numpy.typing as npt
 from llmir import _native, dtypes
 from llmir.dtypes import DType
 from llmir.errors import LLMIRError
-from llmir.safetensors import Checkpoint, Tensor
+from llmir.safetensors import PIECE_BYTES, Checkpoint, Tensor
 
-# How much is packed before it is written.
-PIECE_BYTES = 32 * 2**20
 # From which size on it is worth starting threads.
 PARALLEL_BYTES = 2**20
 

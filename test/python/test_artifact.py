@@ -17,7 +17,7 @@ import safetensors.torch
 import llmir
 import tiny
 from conftest import MakeArtifact, MakeModel
-from llmir import _native, artifact
+from llmir import _native, artifact, manifest
 from llmir.compile import compile_model
 from llmir.errors import LLMIRError
 from llmir.model import Model
@@ -297,25 +297,44 @@ def test_refuses_ends_of_a_manifest(damaged: Path, ends: object) -> None:
         llmir.load(damaged)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"block_size": 32768}, r"'cache\.block_size' must be .* to 16384, not 32768"),
-        (
-            {"max_batch_tokens": 20_000_000},
-            r"'step\.max_batch_tokens' must be .*, not 20000000",
-        ),
-    ],
-)
 def test_nothing_is_written_that_cannot_be_loaded(
-    make_model: MakeModel, tmp_path: Path, options: dict[str, Any], message: str
+    make_model: MakeModel, tmp_path: Path
 ) -> None:
-    output = tmp_path / "out.llmir"
+    model = make_model("gqa", "float32")
+    program, output = tmp_path / "model.mlir", tmp_path / "out.llmir"
+    compile_model(str(model), program, emit="llm")
+    text = program.read_text()
+    assert text.count("<f32, 2, 2, 16, 16, 256>") == 1
+    program.write_text(text.replace("2, 2, 16, 16, 256>", "2, 2, 16, 32768, 256>"))
+    message = r"'cache\.block_size' must be .* to 16384, not 32768"
     with pytest.raises(LLMIRError, match=message) as raised:
-        compile_model(str(make_model("gqa", "float32")), output, **options)
+        compile_model(str(program), output, weights=model)
     assert f"{output}/manifest.json" in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [program]
+
+
+def test_the_loader_has_the_same_limits(make_artifact: MakeArtifact) -> None:
+    text = (make_artifact("gqa", "float32") / "manifest.json").read_text()
+
+    def check(section: str, name: str, value: int) -> None:
+        content = json.loads(text)
+        # As far as some others allow.
+        content["cache"]["max_seq_len"] = 2**28
+        content["model"]["num_kv_heads"] = 1
+        content[section][name] = value
+        if name == "num_kv_heads":
+            content["model"]["num_heads"] = min(value, 2**16)
+        _native.runtime().check_manifest(json.dumps(content), "M")
+
+    limits = [("model", name, most) for name, most in manifest.SIZES.items()]
+    limits.append(("cache", "block_size", manifest.MAX_BLOCK_SIZE))
+    limits.append(("step", "max_batch_tokens", manifest.MAX_STEP_TOKENS))
+    for section, name, most in limits:
+        check(section, name, most)
+        beyond = f"'{section}.{name}' must be an integer from 1 to {most}, not"
+        with pytest.raises(RuntimeError, match=beyond):
+            check(section, name, most + 1)
 
 
 def test_code_for_a_better_machine_is_written(damaged: Path) -> None:

@@ -561,12 +561,24 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         "unknown target CPU i386",
     ),
     ("odd block size", nothing, [*COMPILE, "--block-size=3"], "a power of two"),
-    ("absurd block", nothing, [*COMPILE, "--block-size=1073741824"], "to 16384"),
+    ("absurd block", nothing, [*COMPILE, "--block-size=1073741824"], "at most 16384"),
     (
         "absurd batch",
         nothing,
         [*COMPILE, "--max-batch-tokens=2147483647"],
-        "'step.max_batch_tokens' must be an integer from 1 to 16777216",
+        "--max-batch-tokens must be at most 16777216, and not 2147483647",
+    ),
+    (
+        "absurd length",
+        fields(max_position_embeddings=2**30),
+        [*COMPILE, "--max-model-len=1073741824"],
+        "--max-model-len: max_model_len is 1073741824, and LLMIR runs .* 268435456",
+    ),
+    (
+        "absurd length of a config",
+        fields(max_position_embeddings=2**30),
+        COMPILE,
+        "config.json: max_model_len is 1073741824, and LLMIR runs .* 268435456",
     ),
     (
         "unknown pass",
@@ -816,6 +828,34 @@ def test_an_output_that_is_full(
     assert "No space left on device" in result.stderr
 
 
+@pytest.mark.parametrize("reader", ["/dev/full", "gone"])
+def test_what_is_printed_after_passes_goes_nowhere(
+    desk: Path, run_program: RunProgram, reader: str
+) -> None:
+    # As with `2>&1 | head`: it is no bug of the compiler's.
+    before = contents(desk.parent)
+    code = "import os, sys\n"
+    if reader == "gone":
+        code += "ends = os.pipe()\nos.close(ends[0])\nplace = ends[1]\n"
+    else:
+        code += f"place = os.open('{reader}', os.O_WRONLY)\n"
+    # The command's own sentence is still seen.
+    code += (
+        "import subprocess\n"
+        "from llmir import cli, codegen\n"
+        "run = subprocess.run\n"
+        "def redirected(*words, stdout, **options):\n"
+        "    return run(*words, stdout=place, **options)\n"
+        "codegen.subprocess.run = redirected\n"
+        "sys.exit(cli.main())\n"
+    )
+    command = ["compile", "model", "--emit=llvm", "--print-after=all"]
+    result = run_program("-c", code, *command, "-o", "out")
+    check(desk, before, result.returncode, result.stderr)
+    reason = {"/dev/full": "No space left on device", "gone": "Broken pipe"}[reader]
+    assert f"cannot print the program after passes: {reason}" in result.stderr
+
+
 # Each waits at a place where time goes, with a file to show that it is there.
 PLACES = {
     # In the child that generates code.
@@ -909,6 +949,83 @@ def test_interrupts_leave_nothing(
     # Also the child is gone.
     with pytest.raises(ProcessLookupError):
         os.kill(int(here.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "llmir.compile", "model", "--emit=llm"],
+        ["-m", "llmir.run", "model.llmir", "--prompt=x"],
+        ["-m", "llmir.models"],
+        ["-m", "llmir", "models"],
+        ["-c", "from llmir.cli import main; main()", "models"],
+        ["-m", "llmir.opt"],
+    ],
+    ids=["compile", "run", "models", "llmir", "script", "opt"],
+)
+def test_an_interrupt_while_modules_are_imported(
+    desk: Path, command: list[str]
+) -> None:
+    # Every program imports one of these.
+    interrupt = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('llmir.command', 'llmir.tools'):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    helper = desk.parent / "helpers"
+    helper.mkdir()
+    (helper / "sitecustomize.py").write_text(interrupt)
+    packages = str(Path(llmir.__file__).parent.parent)
+    result = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": f"{helper}:{packages}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode == -signal.SIGINT
+
+
+def test_a_killed_command_takes_its_compiler_along(
+    desk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    helpers = tmp_path_factory.mktemp("helpers")
+    here = helpers / "here"
+    packages = str(Path(llmir.__file__).parent.parent)
+    # The real child, which waits in its native module.
+    (helpers / "slow.py").write_text(
+        WAITING
+        + "from llmir import _codegen, _native\n"
+        + "_native.compiler = wait\n"
+        + "_codegen.main()\n"
+    )
+    code = (
+        "import functools, llmir.compile\n"
+        "from llmir.codegen import run_compiler\n"
+        "run = functools.partial(run_compiler, module='slow')\n"
+        "llmir.compile.run_compiler = run\n"
+        "from llmir import cli\ncli.main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *COMPILE],
+        env={**os.environ, "PYTHONPATH": f"{packages}:{helpers}", "HERE": str(here)},
+    )
+    deadline = time.monotonic() + 60
+    while not here.exists() or not here.read_text():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    stat = Path(f"/proc/{here.read_text()}/stat")
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_compiler_that_is_killed(

@@ -310,6 +310,11 @@ def test_opt_is_llmir_opt(
     optimized = run_program("-m", "llmir.opt", program, "--llm-optimize")
     assert optimized.returncode == 0, optimized.stderr
     assert optimized.stdout.strip() == result.read_text().strip()
+    # The name of a file may be any bytes.
+    strange = tmp_path / "\udce9.mlir"
+    program.rename(strange)
+    same = run_program("-m", "llmir.opt", strange, "--llm-optimize")
+    assert same.stdout == optimized.stdout, same.stderr
     assert "--llm-optimize" in run_program("-m", "llmir.opt", "--help").stdout
     wrong = run_program("-m", "llmir.opt", "--llm-wobble")
     assert wrong.returncode == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,30 @@ def test_reads_what_the_library_writes(tmp_path: Path) -> None:
     assert checkpoint["a"].dtype == "F32"
     with pytest.raises(LLMIRError, match="no tensor missing"):
         checkpoint["missing"]
+
+
+def test_equal_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmir.safetensors.PIECE_BYTES", 4096)
+    one = np.arange(2**20, dtype=np.uint8)
+    last = one.copy()
+    last[-1] ^= 1
+    tensors = {
+        "one": one,
+        "equal": one.copy(),
+        "last": last,
+        "shape": one.reshape(2, -1),
+        "dtype": one.view(np.int8),
+    }
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint is not None
+    tracemalloc.start()
+    found = {key: checkpoint["one"].same(checkpoint[key]) for key in tensors}
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [key for key in tensors if found[key]] == ["one", "equal"]
+    # Nothing as large as a tensor was made.
+    assert most < one.nbytes / 4
 
 
 def test_reads_shards(tmp_path: Path) -> None:

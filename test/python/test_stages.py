@@ -44,6 +44,14 @@ def test_every_stage(
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
+def test_a_stage_that_there_is_not(make_model: MakeModel) -> None:
+    model = str(make_model("gqa", "float32"))
+    with pytest.raises(LLMIRError, match="no stage tea; there are llm, optimized, "):
+        compile_model(model, None, emit="tea")
+    with pytest.raises(LLMIRError, match="an artifact is a directory and needs an"):
+        compile_model(model, None)
+
+
 def test_what_the_compiler_prints_is_stable(
     make_model: MakeModel, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from llmir.importer.config import Config
 from llmir.importer.decoder import Tokens, write_program
 from llmir.importer.registry import find_family
 from llmir.importer.weights import Weights
-from llmir.manifest import check_sizes
+from llmir.manifest import MAX_BLOCK_SIZE, check_sizes
 from llmir.safetensors import Checkpoint
 
 __all__ = ["import_model"]
@@ -55,7 +55,6 @@ def import_model(
             "num_heads": model.num_heads,
             "num_kv_heads": model.num_kv_heads,
             "head_dim": model.head_dim,
-            "max_model_len": max_model_len or model.max_positions,
         },
         config.path,
     )
@@ -66,14 +65,22 @@ def import_model(
             f"--max-model-len={max_model_len} is more than the {model.reach} positions "
             f"that {config.path} allows"
         )
-    if block_size < 1 or block_size & (block_size - 1):
-        raise LLMIRError(f"--block-size must be a power of two, not {block_size}")
+    length = max_model_len or model.max_positions
+    check_sizes(
+        {"max_model_len": length},
+        "--max-model-len" if max_model_len else config.path,
+    )
+    if not 0 < block_size <= MAX_BLOCK_SIZE or block_size & (block_size - 1):
+        raise LLMIRError(
+            f"--block-size must be a power of two, at most {MAX_BLOCK_SIZE}, and not "
+            f"{block_size}"
+        )
     return write_program(
         model,
         weights,
         _tokens(directory, config, model.vocab_size),
         name=family.name,
-        max_model_len=max_model_len or model.max_positions,
+        max_model_len=length,
         block_size=block_size,
         comment=f"{family.architectures[0]} in {weights.dtype.name}.",
     )

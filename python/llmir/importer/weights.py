@@ -10,8 +10,6 @@ result.
 
 from __future__ import annotations
 
-import numpy as np
-
 from llmir import dtypes
 from llmir.dtypes import DType
 from llmir.errors import LLMIRError
@@ -58,10 +56,7 @@ class Weights:
         files = self._checkpoint
         if files is None or first not in files or second not in files:
             return True
-        left, right = files[first], files[second]
-        return (left.dtype, left.shape) == (right.dtype, right.shape) and bool(
-            np.array_equal(left.data, right.data)
-        )
+        return files[first].same(files[second])
 
     def types(self, key: str, shape: tuple[int, ...]) -> tuple[TensorType, TensorType]:
         """Return the types of the tensor `key`: as computed with, and as stored.
