@@ -882,7 +882,9 @@ PLACES = {
 WAITING = """
 import os, time
 def wait():
-    open(os.environ["HERE"], "w").write(str(os.getpid()))
+    # Closed before the end of its life, where an interrupt would be lost.
+    with open(os.environ["HERE"], "w") as file:
+        file.write(str(os.getpid()))
     time.sleep(100)
 """
 

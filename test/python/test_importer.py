@@ -210,7 +210,7 @@ def test_lengths(make_model: MakeModel) -> None:
     assert "16, 256>" in import_checked(directory)
     with pytest.raises(LLMIRError, match="--max-model-len=257 is more than the 256 po"):
         import_checked(directory, max_model_len=257)
-    with pytest.raises(LLMIRError, match="power of two, not 24"):
+    with pytest.raises(LLMIRError, match="power of two, at most 16384, and not 24"):
         import_checked(directory, block_size=24)
 
 
