@@ -4,6 +4,10 @@
 # leaves a stamp, so that what is done is not done again; CMake and Ninja decide
 # what has to be built.
 
+ifneq ($(words $(CURDIR)),1)
+$(error LLMIR cannot be built in a folder with spaces in its path: $(CURDIR))
+endif
+
 VENV := .venv
 PYTHON := $(CURDIR)/$(VENV)/bin/python
 BUILD := build/release

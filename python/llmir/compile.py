@@ -213,7 +213,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         choices=("auto", *(known.name for known in dtypes.DTYPES)),
-        help="what to compute in (default: auto, each weight in its own dtype)",
+        help="what to compute in, never narrower than the weights (default: auto, each "
+        "weight in its own dtype)",
     )
     parser.add_argument(
         "--max-model-len",

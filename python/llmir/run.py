@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llmir.command import (
     Command,
+    UsageError,
     execute,
     int_up_to,
     positive_int,
@@ -62,9 +63,16 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="P",
-        help="draw among tokens of at least P times the highest probability",
+        help="draw among tokens of at least P times the highest probability "
+        "(default: all)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="equal seeds, equal texts")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="equal seeds, equal texts (default: 0)",
+    )
     add(
         "--threads",
         type=int_up_to(MAX_THREADS),
@@ -74,6 +82,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.temperature == 0:
+        for name, default in (("top_k", 0), ("top_p", 1.0), ("min_p", 0.0)):
+            if getattr(arguments, name) != default:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} says what to draw from, and nothing "
+                    "is drawn at temperature 0; add --temperature=1"
+                )
     output = standard_output()
     model = load(arguments.artifact, threads=arguments.threads)
     prompt = model.encode(arguments.prompt)

@@ -31,6 +31,9 @@ INDEX = "model.safetensors.index.json"
 # The format's own limit on the length of a header.
 MAX_HEADER_BYTES = 100_000_000
 
+# What stands in place of a file in a clone without its large files.
+LFS_POINTER = b"version https://git-lfs"
+
 # How much of a tensor is in hand at once, where all of it is looked at.
 PIECE_BYTES = 32 * 2**20
 
@@ -116,6 +119,8 @@ class File:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except OSError as error:
                 raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
+        if self._map[: len(LFS_POINTER)] == LFS_POINTER:
+            raise self._bad("it is a pointer of Git LFS; fetch it by `git lfs pull`")
         length = int.from_bytes(self._map[:8], "little")
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise self._bad(

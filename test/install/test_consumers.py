@@ -135,12 +135,13 @@ def test_program_of_the_downstream_compiler_runs(prefix: Path, tmp_path: Path) -
     assert (found - plain).abs().max() > 0.01 * scale
 
 
-@pytest.mark.parametrize("package", ["prefix", "runtime_prefix"])
+@pytest.mark.parametrize("package", ["prefix", "runtime_prefix", "build"])
 def test_embedded_runtime(
     package: str, artifact: Path, request: pytest.FixtureRequest
 ) -> None:
     # With the system's own compiler: the library needs clang, its users do not.
-    build = build_example("embed", request.getfixturevalue(package))
+    where = BUILD if package == "build" else request.getfixturevalue(package)
+    build = build_example("embed", where)
     program = build / "embed"
     expected = json.loads(
         run_python(

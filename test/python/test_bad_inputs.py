@@ -224,6 +224,12 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
     ("truncated", cut(WEIGHTS, 100), COMPILE, "was the download cut short"),
     ("empty", write(WEIGHTS, b""), COMPILE, "it has 0 bytes and a header needs 8"),
     (
+        "a pointer in place of a large file",
+        write(WEIGHTS, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        COMPILE,
+        "it is a pointer of Git LFS; fetch it by `git lfs pull`",
+    ),
+    (
         "header length of 2^62",
         raw_header(b"{}", 2**62),
         COMPILE,
@@ -689,8 +695,8 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
     ),
     ("temperature", nothing, [*RUN, "--temperature=-1"], "cannot sample"),
     ("temperature NaN", nothing, [*RUN, "--temperature=nan"], "cannot sample"),
-    ("top-p", nothing, [*RUN, "--top-p=2"], "cannot sample"),
-    ("top-k", nothing, [*RUN, "--top-k=-1"], "top_k is -1"),
+    ("top-p", nothing, [*RUN, "--temperature=1", "--top-p=2"], "cannot sample"),
+    ("top-k", nothing, [*RUN, "--temperature=1", "--top-k=-1"], "top_k is -1"),
     ("seed", nothing, [*RUN, "--seed=-1"], "seed is -1"),
 ]
 

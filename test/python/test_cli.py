@@ -112,6 +112,7 @@ def test_a_device_is_written_to(run_program: RunProgram, make_model: MakeModel) 
         ["-m", "llmir.run", "OUT", "--prompt", "x", "--max-tokens", "0"],
         ["-m", "llmir.run", "OUT", "--prompt", "x", "--threads", "5000000000"],
         ["-m", "llmir.compile", "MODEL", "-o", "OUT", f"--max-batch-tokens={10**30}"],
+        ["-m", "llmir.run", "OUT", "--prompt", "x", "--top-k", "40"],
         ["-m", "llmir", "brew"],
     ],
 )

@@ -4,8 +4,8 @@
 Commands are what stands in `sh` blocks and in indented ones. Those of a page run in the
 order of the page, with its Python between them, by one shell in a folder like the
 checkout, so that one may use what an earlier one made. Targets of make are only looked
-up, since these tests are part of one, and so are the options of what takes an hour. What
-the pages in `INSTALLING` do, test/install does, in places of its own.
+up, since these tests are part of one, and so are the options of what takes an hour.
+What the pages in `INSTALLING` do, test/install does, in places of its own.
 `mlir` blocks are the business of test/docs.
 """
 
@@ -35,7 +35,18 @@ INSTALLING = {
 }
 RUN = sorted(set(IDS) - INSTALLING)
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)
-LANGUAGES = {"", "cmake", "cpp", "json", "lua", "mlir", "python", "sh", "tablegen", "toml"}
+LANGUAGES = {
+    "",
+    "cmake",
+    "cpp",
+    "json",
+    "lua",
+    "mlir",
+    "python",
+    "sh",
+    "tablegen",
+    "toml",
+}
 FOLDERS = "benchmarks|cmake|docs|examples|include|lib|python|runtime|test|tools|utils"
 CHECKOUT_PATH = re.compile(rf"`((?:{FOLDERS})/[\w./*-]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
