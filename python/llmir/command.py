@@ -15,6 +15,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -63,6 +64,7 @@ def perform(
         # One that was ignored from the start, as under nohup, stays so.
         if handler is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    sys.unraisablehook = _stop_again
     try:
         command.run(arguments)
         if sys.stdout is not None:
@@ -104,6 +106,22 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _stop_again(lost: sys.UnraisableHookArgs) -> None:
+    # An exception that is raised while an object is destroyed goes no further, nor
+    # does one that is raised in here: the signal comes once more, when that is over.
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        number = signal.SIGINT
+    elif isinstance(lost.exc_value, SystemExit):
+        number = signal.Signals(int(str(lost.exc_value)) - 128)
+    else:
+        sys.__unraisablehook__(lost)
+        return
+    signal.signal(number, _stop)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.01, signal.pthread_kill, (main, number)).start()
 
 
 def _fail(message: str) -> int:

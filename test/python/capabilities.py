@@ -178,12 +178,13 @@ class Recorder:
             self._outcomes[report.nodeid] = "failed" if before else report.outcome
 
     def _complete(self) -> bool:
-        """Return whether this run is one of all tests."""
+        """Return whether this run is one of all tests, perhaps beside others."""
         option = self._config.option
         folder = self._config.invocation_params.dir
         paths = [(folder / argument).resolve() for argument in self._config.args]
-        partial = option.ignore or option.ignore_glob or option.lf or option.collectonly
-        return paths == [ROOT / "test/python"] and not partial and not self._deselected
+        parts = ("ignore", "ignore_glob", "lf", "collectonly")
+        partial = any(getattr(option, name, None) for name in parts)
+        return ROOT / "test/python" in paths and not partial and not self._deselected
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Compare the page with what was shown, or write it."""

@@ -960,6 +960,41 @@ def test_interrupts_leave_nothing(
 
 
 @pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_while_an_object_is_destroyed(
+    number: signal.Signals, status: int
+) -> None:
+    code = f"""
+import os, sys, time
+from llmir import command
+
+class Ending:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        for _ in range(10):
+            pass
+
+def run(arguments):
+    ending = Ending()
+    del ending
+    time.sleep(100)
+
+sys.exit(command.perform(command.Command("end", "", None, run), None, None))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(llmir.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status
+    assert done.stderr == ("llmir: interrupted\n" if status == 130 else "")
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["-m", "llmir.compile", "model", "--emit=llm"],

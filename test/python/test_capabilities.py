@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 import capabilities
@@ -44,6 +48,37 @@ def test_what_is_shown(outcomes: list[str], known: bool, on_page: bool) -> None:
     marked = {"one": [cell], "two": [cell]}
     results = dict(zip(marked, outcomes, strict=False))
     assert shown(marked, results, {cell} if known else set()) == [cell] * on_page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "all_tests"),
+    [
+        (["test/python"], {}, True),
+        (["test/python"], {"lf": True}, False),
+        (["test/python", "test/install"], {}, True),
+        (["test/python/test_cli.py"], {}, False),
+        (["test/install"], {"ignore": ["x"]}, False),
+    ],
+)
+def test_a_part_of_the_tests_says_nothing(
+    arguments: list[str], options: dict[str, object], all_tests: bool
+) -> None:
+    config: Any = SimpleNamespace(
+        args=arguments,
+        option=SimpleNamespace(**options),
+        invocation_params=SimpleNamespace(dir=capabilities.ROOT),
+    )
+    recorder = capabilities.Recorder(config)
+    assert recorder._complete() == all_tests
+    recorder._deselected = True
+    assert not recorder._complete()
+
+
+def test_make_test_runs_all_tests() -> None:
+    runs = re.findall(
+        r"-m pytest (.*) \|\|", (capabilities.ROOT / "Makefile").read_text()
+    )
+    assert ["test/python" in run.split() for run in runs] == [True]
 
 
 @pytest.mark.parametrize(
