@@ -125,14 +125,14 @@ void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
 }
 
 void linear(llmir_context *context, const llmir_tensor *x,
-            const llmir_tensor *w, const llmir_linear_epilogue *epilogue,
+            const llmir_tensor *w, const llmir_linear_params *params,
             const llmir_tensor *out) noexcept {
   FlushDenormals flush;
   ThreadPool &pool = context->pool;
   const LinearKernels &kernel =
-      w->dtype == LLMIR_BF16  ? context->table.linearBF16
-      : w->dtype == LLMIR_F16 ? context->table.linearF16
-                              : context->table.linearF32;
+      params->format == LLMIR_WEIGHT_BF16  ? context->table.linearBF16
+      : params->format == LLMIR_WEIGHT_F16 ? context->table.linearF16
+                                           : context->table.linearF32;
   int64_t rows = x->sizes[0], k = x->sizes[1];
   int64_t panels = panelCount(out->sizes[1]);
   if (rows <= 0 || panels <= 0)
@@ -148,9 +148,9 @@ void linear(llmir_context *context, const llmir_tensor *x,
   args.out = out->data;
   args.outStride = out->strides[0];
   args.outDtype = out->dtype;
-  args.accumulate = epilogue->accumulate != 0;
-  args.bias = epilogue->bias ? epilogue->bias->data : nullptr;
-  args.biasDtype = epilogue->bias ? epilogue->bias->dtype : LLMIR_F32;
+  args.accumulate = params->accumulate != 0;
+  args.bias = params->bias ? params->bias->data : nullptr;
+  args.biasDtype = params->bias ? params->bias->dtype : LLMIR_F32;
 
   int64_t paddedRows =
       kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : rows;

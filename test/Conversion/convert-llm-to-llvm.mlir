@@ -4,7 +4,7 @@
 
 // The version is exported, the entry point too; all else is internal, and loops
 // stay loops: nobody has a memcpy for what LLVM might make of them.
-// CHECK: llvm.mlir.global external constant @llmir_abi_version(2 : i32)
+// CHECK: llvm.mlir.global external constant @llmir_abi_version(3 : i32)
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: attributes {passthrough = ["no-builtins", "noinline"]}
 // CHECK: llvm.func internal @layer({{.*}}) attributes {passthrough = ["no-builtins", "noinline"], sym_visibility = "private"}
@@ -73,8 +73,9 @@ func.func private @layer(%x: memref<?xi8>) {
 
 // A product: the function stands at 24 in the runtime's table, the context that
 // it wants at 8. Operands are llmir_tensors on the stack: data, dtype (f32 0,
-// bf16 1, i32 2, f16 3), rank, sizes, strides. An llmir_linear_epilogue has the
-// bias, null here, and whether to add.
+// bf16 1, i32 2, f16 3), rank, sizes, strides. llmir_linear_params have the weight's
+// format (bf16 1) first, then at the end the norm, the bias, both null here, and
+// whether to add.
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
 // CHECK-DAG: %[[F32:.*]] = llvm.mlir.constant(0 : i32)
@@ -85,7 +86,7 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK-DAG: %[[C32:.*]] = llvm.mlir.constant(32 : index)
 // CHECK-DAG: %[[I1:.*]] = llvm.mlir.constant(1 : index)
 // CHECK: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
-// CHECK: %[[EPILOGUE:.*]] = llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i64)>
+// CHECK: %[[PARAMS:.*]] = llvm.alloca %[[ONE]] x !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
 // CHECK-COUNT-2: llvm.alloca %[[ONE]] x !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
 // CHECK-NEXT: %[[LINEAR:.*]] = llvm.load
@@ -102,13 +103,14 @@ func.func private @layer(%x: memref<?xi8>) {
 // CHECK: llvm.insertvalue %[[BF16]], %{{.*}}[1]
 // CHECK-NEXT: llvm.insertvalue %[[RANK4]], %{{.*}}[2]
 // CHECK: llvm.store %{{.*}}, %[[W:.*]] :
-// CHECK: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
-// CHECK: %[[NO_BIAS:.*]] = llvm.insertvalue %[[NULL]], %{{.*}}[0] : !llvm.struct<(ptr, i64)>
-// CHECK-NEXT: %[[ADDS:.*]] = llvm.insertvalue %[[ONE]], %[[NO_BIAS]][1]
-// CHECK-NEXT: llvm.store %[[ADDS]], %[[EPILOGUE]]
+// CHECK: llvm.insertvalue %[[BF16]], %{{.*}}[0] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
+// CHECK: llvm.insertvalue %[[NULL:.*]], %{{.*}}[7] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
+// CHECK-NEXT: %[[NO_BIAS:.*]] = llvm.insertvalue %[[NULL]], %{{.*}}[8]
+// CHECK-NEXT: %[[ADDS:.*]] = llvm.insertvalue %[[ONE]], %[[NO_BIAS]][9]
+// CHECK-NEXT: llvm.store %[[ADDS]], %[[PARAMS]]
 // CHECK: llvm.insertvalue %[[F32]], %{{.*}}[1]
 // CHECK: llvm.store %{{.*}}, %[[OUT:.*]] :
-// CHECK: llvm.call %[[LINEAR]](%[[CONTEXT]], %[[X]], %[[W]], %[[EPILOGUE]], %[[OUT]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
+// CHECK: llvm.call %[[LINEAR]](%[[CONTEXT]], %[[X]], %[[W]], %[[PARAMS]], %[[OUT]]) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
@@ -135,7 +137,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i64)
 // CHECK: llvm.getelementptr %[[RUNTIME]][24]
 // CHECK: %[[NULL:.*]] = llvm.mlir.zero : !llvm.ptr
-// CHECK: %[[STORES:.*]] = llvm.insertvalue %[[ZERO]], %{{.*}}[1] : !llvm.struct<(ptr, i64)>
+// CHECK: %[[STORES:.*]] = llvm.insertvalue %[[ZERO]], %{{.*}}[9] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
 // CHECK-NEXT: llvm.store %[[STORES]]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][32]
@@ -187,7 +189,7 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK: llvm.insertvalue %[[WEIGHTS]], %{{.*}}[0]
 // CHECK-NEXT: llvm.insertvalue %[[F16]], %{{.*}}[1]
 // CHECK: llvm.store %{{.*}}, %[[BIAS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
-// CHECK: llvm.insertvalue %[[BIAS]], %{{.*}}[0] : !llvm.struct<(ptr, i64)>
+// CHECK: llvm.insertvalue %[[BIAS]], %{{.*}}[8] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
 // CHECK: llvm.insertvalue %[[AT64]], %{{.*}}[0]
 // CHECK: llvm.store %{{.*}}, %[[SINKS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
 // CHECK: llvm.store %{{.*}}, %[[SLOPES:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr

@@ -31,9 +31,14 @@ void linear(Context &context, llmir_tensor x, Weight &w, llmir_tensor out,
             bool accumulate = false, Tensor *bias = nullptr) {
   llmir_tensor weight = w.packed.view();
   llmir_tensor biasView = bias ? bias->view() : llmir_tensor{};
-  llmir_linear_epilogue epilogue = {bias ? &biasView : nullptr, accumulate};
+  llmir_linear_params params{};
+  params.format = w.plain.dtype == LLMIR_BF16  ? LLMIR_WEIGHT_BF16
+                  : w.plain.dtype == LLMIR_F16 ? LLMIR_WEIGHT_F16
+                                               : LLMIR_WEIGHT_F32;
+  params.bias = bias ? &biasView : nullptr;
+  params.accumulate = accumulate;
   const llmir_runtime &runtime = context.runtime();
-  runtime.linear(runtime.context, &x, &weight, &epilogue, &out);
+  runtime.linear(runtime.context, &x, &weight, &params, &out);
 }
 
 class LinearTest

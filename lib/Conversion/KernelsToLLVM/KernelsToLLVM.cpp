@@ -61,7 +61,7 @@ SmallVector<StringRef> extrasOf(const KernelEntry &kernel) {
   case Parameters::None:
     return {};
   case Parameters::Linear:
-    return {"bias"};
+    return {"norm", "bias"};
   case Parameters::Attention:
     return {"sinks", "alibi"};
   }
@@ -85,6 +85,14 @@ std::optional<llmir_dtype> dtypeOf(Type type) {
   if (type.isInteger(32))
     return LLMIR_I32;
   return std::nullopt;
+}
+
+/// The format of the packed weight that a product takes.
+llmir_weight_format weightFormatOf(CallKernelOp op) {
+  Type element = getElementTypeOrSelf(op.getInputs()[1]);
+  return element.isBF16()  ? LLMIR_WEIGHT_BF16
+         : element.isF16() ? LLMIR_WEIGHT_F16
+                           : LLMIR_WEIGHT_F32;
 }
 
 Value loadMember(OpBuilder &builder, Location loc, Value base, size_t offset,
@@ -168,14 +176,22 @@ private:
     return slot;
   }
 
-  /// Fills an `llmir_linear_epilogue` or `llmir_attention_params` on the stack.
+  /// Fills an `llmir_linear_params` or `llmir_attention_params` on the stack.
   FailureOr<Value> buildParameters(ConversionPatternRewriter &rewriter,
                                    FunctionOpInterface function,
                                    CallKernelOp op, const KernelEntry &kernel,
                                    ValueRange extras) const {
-    static_assert(offsetof(llmir_linear_epilogue, bias) == 0 &&
-                  offsetof(llmir_linear_epilogue, accumulate) == 8 &&
-                  sizeof(llmir_linear_epilogue) == 16);
+    static_assert(offsetof(llmir_linear_params, format) == 0 &&
+                  offsetof(llmir_linear_params, scales) == 4 &&
+                  offsetof(llmir_linear_params, group_size) == 8 &&
+                  offsetof(llmir_linear_params, asymmetric) == 16 &&
+                  offsetof(llmir_linear_params, activation) == 20 &&
+                  offsetof(llmir_linear_params, gated) == 24 &&
+                  offsetof(llmir_linear_params, epsilon) == 28 &&
+                  offsetof(llmir_linear_params, norm) == 32 &&
+                  offsetof(llmir_linear_params, bias) == 40 &&
+                  offsetof(llmir_linear_params, accumulate) == 48 &&
+                  sizeof(llmir_linear_params) == 56);
     static_assert(offsetof(llmir_attention_params, scale) == 0 &&
                   offsetof(llmir_attention_params, softcap) == 4 &&
                   offsetof(llmir_attention_params, window) == 8 &&
@@ -189,13 +205,23 @@ private:
       members.push_back(rewriter.create<LLVM::ConstantOp>(
           loc, f32, value ? value : rewriter.getF32FloatAttr(0)));
     };
-    auto addInteger = [&](int64_t value) {
-      members.push_back(rewriter.create<LLVM::ConstantOp>(loc, i64, value));
+    auto addInteger = [&](Type type, int64_t value) {
+      members.push_back(rewriter.create<LLVM::ConstantOp>(loc, type, value));
     };
+    if (kernel.parameters == Parameters::Linear) {
+      Type i32 = rewriter.getI32Type();
+      addInteger(i32, weightFormatOf(op));
+      addInteger(i32, LLMIR_F32);
+      addInteger(i64, 0);
+      addInteger(i32, 0);
+      addInteger(i32, LLMIR_ACTIVATION_NONE);
+      addInteger(i32, 0);
+      addFloat({});
+    }
     if (kernel.parameters == Parameters::Attention) {
       addFloat(op.getScaleAttr());
       addFloat(op.getSoftcapAttr());
-      addInteger(op.getWindow().value_or(0));
+      addInteger(i64, op.getWindow().value_or(0));
     }
     for (StringRef name : extrasOf(kernel)) {
       Value member;
@@ -216,7 +242,7 @@ private:
       members.push_back(member);
     }
     if (kernel.parameters == Parameters::Linear)
-      addInteger(op.getAccumulate());
+      addInteger(i64, op.getAccumulate());
 
     auto type = LLVM::LLVMStructType::getLiteral(
         getContext(), llvm::to_vector(ValueRange(members).getTypes()));

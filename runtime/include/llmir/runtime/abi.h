@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define LLMIR_ABI_VERSION 2
+#define LLMIR_ABI_VERSION 3
 #define LLMIR_MAX_RANK 4
 
 /* The symbols that a compiled model exports:
@@ -35,7 +35,32 @@ typedef enum llmir_dtype {
   LLMIR_BF16 = 1,
   LLMIR_I32 = 2,
   LLMIR_F16 = 3,
+  LLMIR_I8 = 4,
 } llmir_dtype;
+
+/* The formats of packed weights (see packing.h for how they lie). In the first
+ * three a weight is its numbers, and the input has their type. In the others it
+ * is integers q with a scale s, and perhaps a zero point z, for each group of
+ * inputs of an output: (q - z) * s. The format fixes what the input is rounded
+ * to, for one row and for many: */
+typedef enum llmir_weight_format {
+  LLMIR_WEIGHT_F32 = 0,
+  LLMIR_WEIGHT_BF16 = 1,
+  LLMIR_WEIGHT_F16 = 2,
+  LLMIR_WEIGHT_INT8 = 3, /* 8 bits; the input is rounded to bf16 */
+  LLMIR_WEIGHT_INT4 = 4, /* 4 bits; the input is rounded to bf16 */
+  LLMIR_WEIGHT_W8A8 = 5, /* 8 bits; the input to int8, a scale for each row */
+  LLMIR_WEIGHT_W4A8 = 6, /* 4 bits; the input to int8, a scale for each row */
+} llmir_weight_format;
+
+/* The activations that a product's epilogue has. */
+typedef enum llmir_activation {
+  LLMIR_ACTIVATION_NONE = 0,
+  LLMIR_ACTIVATION_SILU = 1,
+  LLMIR_ACTIVATION_GELU = 2,      /* with the error function */
+  LLMIR_ACTIVATION_GELU_TANH = 3, /* its approximation by tanh */
+  LLMIR_ACTIVATION_RELU = 4,
+} llmir_activation;
 
 /* A strided view of a buffer. Strides are in elements; the last one is 1. */
 typedef struct llmir_tensor {
@@ -55,12 +80,36 @@ typedef struct llmir_context llmir_context;
 /* Works on rows [begin, end); called from several threads at once. */
 typedef void (*llmir_rows_fn)(void *captures, int64_t begin, int64_t end);
 
-/* What a product does to its sums before they are stored:
- * out = (accumulate ? out : 0) + (sum + bias). */
-typedef struct llmir_linear_epilogue {
+/* What a product is made of besides its operands.
+ *
+ * The weight: its format, and of a quantized one the type of its scales (F32,
+ * F16 or BF16), the inputs that share one (group_size, which divides K; 0 for a
+ * whole row), and whether there are zero points.
+ *
+ * Before the product: with `norm`, the input x [T, K] is
+ *   x * rsqrt(mean of x^2 over K + epsilon) * norm
+ * in f32. Then it is rounded to what the format takes.
+ *
+ * After it, in f32, with sum[t, n] the product's sums:
+ *   sum = sum + bias
+ *   sum = activation(sum)                       unless `gated`
+ *   sum[t, n] = activation(gate[t, n]) * up[t, n]   if `gated`
+ *   out = sum, or out + sum if `accumulate`
+ * With `gated` the weight has two of the output's panels for each one: those of
+ * the gate and of the up projection by turns. Its bias, [2 N], is that of all
+ * gates and then of all ups. */
+typedef struct llmir_linear_params {
+  int32_t format; /* llmir_weight_format */
+  int32_t scales; /* llmir_dtype */
+  int64_t group_size;
+  int32_t asymmetric;
+  int32_t activation; /* llmir_activation */
+  int32_t gated;
+  float epsilon;
+  const llmir_tensor *norm; /* [K], f32, bf16 or f16; or null */
   const llmir_tensor *bias; /* [N], f32, bf16 or f16; or null */
   int64_t accumulate;       /* Whether the sums are added to the output. */
-} llmir_linear_epilogue;
+} llmir_linear_params;
 
 /* How scores are made of a query and the keys it sees. With `position` that of
  * the query and j that of a key, a score is, in this order,
@@ -90,16 +139,19 @@ typedef struct llmir_runtime {
   void (*parallel_for)(llmir_context *context, llmir_rows_fn fn, void *captures,
                        int64_t rows);
 
-  /* out[t, n] = epilogue(sum_k x[t, k] * w[n, k]).
-   * x: [T, K], of the weight's dtype. w: packed in panels (see packing.h). out:
-   * [T, N], f32; bf16 or f16 if nothing is accumulated. The sum is in f32, and
-   * so is the epilogue. Its order and roundings depend on the weight's dtype
-   * and the level of the CPU alone (AMX sums the even and the odd products of
-   * 32 k apart; the portable level does not fuse a product with its sum), and
-   * never on T, the row, the rest of the batch or the threads: on one machine a
-   * row's result is the same bits in any company. */
+  /* out[t, n] = epilogue(sum_k prologue(x)[t, k] * w[n, k]).
+   * x: [T, K]; f32, bf16 or f16, of the weight's type if that is a float's and
+   * there is no norm. w: in panels, as `params->format` has them (see
+   * packing.h); of a quantized one, [panels, bytes of a panel], I8. out: [T,
+   * N], f32; bf16 or f16 if nothing is accumulated. The sum is in f32, of
+   * integers within a group in i32, and so is the epilogue. Its order and
+   * roundings depend on the weight's format and the level of the CPU alone (AMX
+   * sums the even and the odd products of 32 k apart; the portable level does
+   * not fuse a product with its sum), and never on T, the row, the rest of the
+   * batch or the threads: on one machine a row's result is the same bits in any
+   * company. */
   void (*linear)(llmir_context *context, const llmir_tensor *x,
-                 const llmir_tensor *w, const llmir_linear_epilogue *epilogue,
+                 const llmir_tensor *w, const llmir_linear_params *params,
                  const llmir_tensor *out);
 
   /* Stores token t's keys and values at slots[t] = block * block_size + offset.
