@@ -25,6 +25,7 @@ using kernels::AttentionItem;
 using kernels::AttentionKernels;
 using kernels::LinearArgs;
 using kernels::LinearKernels;
+using kernels::LinearRows;
 
 namespace {
 
@@ -111,6 +112,10 @@ struct llmir_context {
 
 namespace {
 
+int64_t roundUp(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
 /// Less than this many bytes of weights or elements are not worth a fork.
 constexpr int64_t serialWork = 16384;
 
@@ -124,47 +129,63 @@ void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
       rows, [=](int64_t begin, int64_t end) { fn(captures, begin, end); });
 }
 
+/// The kernels of a product: those of its weight's format.
+const LinearKernels &kernelsOf(const kernels::Table &table,
+                               const llmir_linear_params &params) {
+  return table.linear[params.format];
+}
+
+/// A tensor that may be absent.
+const void *dataOf(const llmir_tensor *tensor) {
+  return tensor ? tensor->data : nullptr;
+}
+int32_t dtypeOf(const llmir_tensor *tensor) {
+  return tensor ? tensor->dtype : int32_t(LLMIR_F32);
+}
+
 void linear(llmir_context *context, const llmir_tensor *x,
             const llmir_tensor *w, const llmir_linear_params *params,
             const llmir_tensor *out) noexcept {
   FlushDenormals flush;
   ThreadPool &pool = context->pool;
-  const LinearKernels &kernel =
-      params->format == LLMIR_WEIGHT_BF16  ? context->table.linearBF16
-      : params->format == LLMIR_WEIGHT_F16 ? context->table.linearF16
-                                           : context->table.linearF32;
-  int64_t rows = x->sizes[0], k = x->sizes[1];
-  int64_t panels = panelCount(out->sizes[1]);
-  if (rows <= 0 || panels <= 0)
+  const LinearKernels &kernel = kernelsOf(context->table, *params);
+  // With a gate, panels go in pairs.
+  int64_t perOutput = params->gated ? 2 : 1;
+  int64_t panels = panelCount(out->sizes[1]) * perOutput;
+
+  LinearRows rows;
+  rows.x = x->data;
+  rows.dtype = x->dtype;
+  rows.stride = x->strides[0];
+  rows.rows = x->sizes[0];
+  rows.k = x->sizes[1];
+  if (rows.rows <= 0 || panels <= 0)
     return;
+  rows.units = roundUp(rows.k, kernel.kMultiple) / kernel.unitInputs;
+  rows.tiles = (rows.rows - 1) / kernel.tileRows + 1;
+  rows.norm = dataOf(params->norm);
+  rows.normDtype = dtypeOf(params->norm);
+  rows.epsilon = params->epsilon;
 
   LinearArgs args;
   args.w = w->data;
-  args.units = w->sizes[1];
-  args.panelBytes = args.units * kernel.unitBytes;
-  args.rows = rows;
-  args.tiles = (rows - 1) / kernel.tileRows + 1;
+  args.units = rows.units;
+  args.panelBytes = w->strides[0] * dtypeBytes(llmir_dtype(w->dtype));
+  args.rows = rows.rows;
+  args.tiles = rows.tiles;
+  args.k = rows.k;
+  args.groupSize = params->group_size;
+  args.scales = params->scales;
+  args.asymmetric = params->asymmetric != 0;
   args.columns = out->sizes[1];
   args.out = out->data;
   args.outStride = out->strides[0];
   args.outDtype = out->dtype;
   args.accumulate = params->accumulate != 0;
-  args.bias = params->bias ? params->bias->data : nullptr;
-  args.biasDtype = params->bias ? params->bias->dtype : LLMIR_F32;
-
-  int64_t paddedRows =
-      kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : rows;
-  char *packed = context->packedRows.reserve<char>(paddedRows * args.units *
-                                                   kernel.xUnitBytes);
-  args.x = packed;
-  auto pack = [&](unsigned, int64_t begin, int64_t end) {
-    kernel.pack(x->data, x->strides[0], k, rows, args.tiles, begin, end,
-                args.units, packed);
-  };
-  if (args.tiles == 1 || rows * k < serialWork)
-    pack(0, 0, args.tiles);
-  else
-    pool.forRanges(args.tiles, pool.evenGrain(args.tiles), pack);
+  args.gated = params->gated != 0;
+  args.activation = params->activation;
+  args.bias = dataOf(params->bias);
+  args.biasDtype = dtypeOf(params->bias);
 
   // Blocks of rows x panels whose sums and rows stay in the second-level cache.
   int64_t blockTiles =
@@ -179,7 +200,7 @@ void linear(llmir_context *context, const llmir_tensor *x,
     // One pass over the weights: pieces large enough to stream.
     blockPanels = std::clamp<int64_t>(panels / (threads * 8) / 2 * 2, 2, 16);
   } else {
-    while (blockPanels > 1 && items() < threads * 4)
+    while (blockPanels > perOutput && items() < threads * 4)
       blockPanels /= 2;
     while (blockTiles > 2 && items() < threads * 2)
       blockTiles = (blockTiles + 1) / 2;
@@ -187,8 +208,22 @@ void linear(llmir_context *context, const llmir_tensor *x,
   if (panels * args.panelBytes * args.tiles < serialWork)
     blockPanels = panels, blockTiles = args.tiles;
 
-  context->reserveThreads(blockTiles * kernel.tileRows * blockPanels *
-                          panelColumns);
+  int64_t packedRows =
+      kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : args.rows;
+  char *packed = context->packedRows.reserve<char>(
+      packedRows * (args.units * kernel.xUnitBytes + kernel.xRowBytes));
+  args.x = packed;
+  context->reserveThreads(
+      std::max(blockTiles * kernel.tileRows * blockPanels * panelColumns,
+               (kernel.tileRows + 1) * roundUp(rows.k, 64)));
+  auto pack = [&](unsigned thread, int64_t begin, int64_t end) {
+    kernel.pack(rows, begin, end, packed, context->scratch(thread));
+  };
+  if (args.tiles == 1 || rows.rows * rows.k < serialWork)
+    pack(0, 0, args.tiles);
+  else
+    pool.forRanges(args.tiles, pool.evenGrain(args.tiles), pack);
+
   int64_t rowBlocks = countOf(args.tiles, blockTiles);
   pool.forRanges(items(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -50,7 +50,7 @@ template <int64_t Bytes> LLMIR_INLINE void prefetch(const char *at) {
     __builtin_prefetch(at + i);
 }
 
-// The sums of 16 rows lie 128 bytes apart, as columns of a panel.
+// The sums of a row, columns of one panel.
 constexpr int sumStride = 128;
 
 /// Up to 16 rows x two panels over all of k.
@@ -81,10 +81,10 @@ static void streamTwo(const LinearArgs &args, const char *x, const char *w,
     w += stepBytes;
     w1 += stepBytes;
   }
-  _tile_stored(0, sums, 2 * sumStride);
-  _tile_stored(1, sums + 16, 2 * sumStride);
-  _tile_stored(2, sums + 32, 2 * sumStride);
-  _tile_stored(3, sums + 48, 2 * sumStride);
+  _tile_stored(0, sums, sumStride);
+  _tile_stored(1, sums + 16, sumStride);
+  _tile_stored(2, sums + tileHeight * 32, sumStride);
+  _tile_stored(3, sums + tileHeight * 32 + 16, sumStride);
 }
 
 /// Adds some units to 16 or 32 rows x one panel of sums [rows][32].
@@ -136,6 +136,22 @@ static void addTiles(const char *x, int64_t tileBytes, const char *w,
   }
 }
 
+/// The same for all rows of some tiles. The first of them bring the weights.
+static void addRows(const char *x, int64_t tiles, int64_t tileBytes,
+                    const char *w, int64_t units, bool first, float *sums) {
+  int64_t tile = 0;
+  for (; tile + 2 <= tiles; tile += 2) {
+    auto add = tile == 0 ? addTiles<true, true> : addTiles<true, false>;
+    add(x + tile * tileBytes, tileBytes, w, units, first,
+        sums + tile * tileHeight * 32);
+  }
+  if (tile < tiles) {
+    auto add = tile == 0 ? addTiles<false, true> : addTiles<false, false>;
+    add(x + tile * tileBytes, tileBytes, w, units, first,
+        sums + tile * tileHeight * 32);
+  }
+}
+
 static void linearTiles(const LinearArgs &args, int64_t tileBegin,
                         int64_t tileEnd, int64_t panelBegin, int64_t panelEnd,
                         float *scratch) {
@@ -145,69 +161,48 @@ static void linearTiles(const LinearArgs &args, int64_t tileBegin,
   int64_t row = tileBegin * tileHeight;
   int64_t tiles = tileEnd - tileBegin;
   int64_t rows = least(args.rows - row, tiles * tileHeight);
-  int64_t panel = panelBegin;
-  if (tiles == 1) {
-    configure(rows);
-    alignas(64) float sums[tileHeight * 64];
-    for (; panel + 2 <= panelEnd; panel += 2) {
-      streamTwo(args, x, w + panel * args.panelBytes, sums);
-      emit(args, row, rows, panel * 32, 64, sums, 64);
-    }
-    for (; panel < panelEnd; ++panel) {
-      addTiles<false, true>(x, tileBytes, w + panel * args.panelBytes,
-                            args.units, true, sums);
-      emit(args, row, rows, panel * 32, 32, sums, 32);
-    }
-    _tile_release();
-    return;
-  }
-
-  configure(tileHeight);
+  int64_t stride = tiles * tileHeight * 32;
+  configure(tiles == 1 ? rows : tileHeight);
   // Few rows: the weights come from memory, and once is best in one go.
   int64_t block = tiles <= 2 ? args.units : blockUnits;
-  for (int64_t u = 0; u < args.units; u += block) {
-    int64_t units = least(block, args.units - u);
-    for (panel = panelBegin; panel < panelEnd; ++panel) {
-      float *sums = scratch + (panel - panelBegin) * tiles * tileHeight * 32;
-      const char *weights = w + panel * args.panelBytes + u * unitBytes;
-      const char *from = x + u * 4 * tileHeight;
-      int64_t tile = 0;
-      for (; tile + 2 <= tiles; tile += 2) {
-        auto add = tile == 0 ? addTiles<true, true> : addTiles<true, false>;
-        add(from + tile * tileBytes, tileBytes, weights, units, u == 0,
-            sums + tile * tileHeight * 32);
-      }
-      if (tile < tiles)
-        addTiles<false, false>(from + tile * tileBytes, tileBytes, weights,
-                               units, u == 0, sums + tile * tileHeight * 32);
-    }
+  for (int64_t panel = panelBegin; panel < panelEnd; panel += 2) {
+    int64_t count = least(2, panelEnd - panel);
+    const char *weights = w + panel * args.panelBytes;
+    float *sums = scratch;
+    if (tiles == 1 && count == 2)
+      streamTwo(args, x, weights, sums);
+    else
+      for (int64_t p = 0; p < count;
+           ++p, weights += args.panelBytes, sums += stride)
+        for (int64_t u = 0; u < args.units; u += block)
+          addRows(x + u * 4 * tileHeight, tiles, tileBytes,
+                  weights + u * unitBytes, least(block, args.units - u), u == 0,
+                  sums);
+    emit(args, row, rows, panel, count, scratch, stride);
   }
   _tile_release();
-  for (panel = panelBegin; panel < panelEnd; ++panel)
-    emit(args, row, rows, panel * 32, 32,
-         scratch + (panel - panelBegin) * tiles * tileHeight * 32, 32);
 }
 
 /// Packs tiles of 16 rows as [step][row][32 k], with zeros in the padding.
-static void packTiles(const void *x, int64_t rowStride, int64_t k, int64_t rows,
-                      int64_t, int64_t tileBegin, int64_t tileEnd,
-                      int64_t units, void *packed) {
-  int64_t steps = units / stepUnits;
+static void packTiles(const LinearRows &rows, int64_t tileBegin,
+                      int64_t tileEnd, void *packed, float *scratch) {
+  int64_t steps = rows.units / stepUnits;
   for (int64_t tile = tileBegin; tile < tileEnd; ++tile) {
     char *to = static_cast<char *>(packed) + tile * steps * rowStepBytes;
+    int64_t row = tile * tileHeight;
+    int64_t height = least(tileHeight, rows.rows - row);
+    RowsOf<BFloat16> from = roundedRows<BFloat16>(rows, row, height, scratch);
     for (int64_t r = 0; r < tileHeight; ++r) {
-      int64_t row = tile * tileHeight + r;
       char *line = to + r * 64;
-      int64_t whole = row < rows ? k / 32 : 0;
-      const uint16_t *from =
-          static_cast<const uint16_t *>(x) + (row < rows ? row : 0) * rowStride;
+      const BFloat16 *numbers = from.first + r * from.stride;
+      int64_t whole = r < height ? rows.k / 32 : 0;
       for (int64_t s = 0; s < whole; ++s)
-        __builtin_memcpy(line + s * rowStepBytes, from + s * 32, 64);
+        __builtin_memcpy(line + s * rowStepBytes, numbers + s * 32, 64);
       for (int64_t s = whole; s < steps; ++s) {
-        uint16_t last[32] = {};
-        if (row < rows)
-          for (int64_t i = s * 32; i < least(k, s * 32 + 32); ++i)
-            last[i % 32] = from[i];
+        BFloat16 last[32] = {};
+        if (r < height)
+          for (int64_t i = s * 32; i < least(rows.k, s * 32 + 32); ++i)
+            last[i % 32] = numbers[i];
         __builtin_memcpy(line + s * rowStepBytes, last, 64);
       }
     }
@@ -222,8 +217,8 @@ bool requestTiles() {
 
 const Table &table() {
   static constexpr LinearKernels tiles = {
-      tileHeight, tileHeight, unitBytes, 4, 256, 8, packTiles, linearTiles};
-  static constexpr Table kernels = {linearKernelsF32, tiles, linearKernelsF16,
+      tileHeight, tileHeight, 32, 2, 4, 0, 256, 8, packTiles, linearTiles};
+  static constexpr Table kernels = {{linearKernelsF32, tiles, linearKernelsF16},
                                     attentionKernels};
   return kernels;
 }

@@ -12,8 +12,9 @@
 namespace llmir::runtime::kernels::LLMIR_LEVEL {
 
 const Table &table() {
-  static constexpr Table kernels = {linearKernelsF32, linearKernelsBF16,
-                                    linearKernelsF16, attentionKernels};
+  static constexpr Table kernels = {
+      {linearKernelsF32, linearKernelsBF16, linearKernelsF16},
+      attentionKernels};
   return kernels;
 }
 

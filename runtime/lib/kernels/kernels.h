@@ -29,39 +29,62 @@ struct llmir_kv_cache {
 
 namespace llmir::runtime::kernels {
 
-/// A panel is a sequence of units: 32 columns of one k (f32, f16) or of two
-/// (bf16).
+/// A product's rows as the caller has them, and what comes before the product.
+struct LinearRows {
+  const void *x;
+  int32_t dtype;
+  int64_t stride; ///< In elements.
+  int64_t rows, k;
+  int64_t units, tiles; ///< As in LinearArgs.
+  const void *norm;     ///< [k], or null.
+  int32_t normDtype;
+  float epsilon;
+};
+
+/// A panel is a sequence of units: 32 columns of one k (f32, f16), of two
+/// (bf16), or of what a quantized format takes together.
 /// Rows are computed in tiles of nearly equal height; tile t begins at row
 /// t * rows / tiles.
 struct LinearArgs {
-  const void *x;      ///< As `pack` wrote it.
-  const void *w;      ///< Panels.
-  int64_t units;      ///< Of a panel.
-  int64_t panelBytes; ///< units * the kernel's unitBytes
+  const void *x; ///< As `pack` wrote it.
+  const void *w; ///< Panels.
+  int64_t units; ///< Of a panel.
+  int64_t panelBytes;
   int64_t rows, tiles;
-  int64_t columns; ///< N
+  int64_t k;
+  // Of quantized weights; see llmir_linear_params.
+  int64_t groupSize;
+  int32_t scales;
+  bool asymmetric;
+  // The epilogue.
+  int64_t columns; ///< Of the output.
   void *out;
   int64_t outStride; ///< In elements.
   int32_t outDtype;  ///< f32 if `accumulate`.
   bool accumulate;
-  const void *bias; ///< [columns], or null.
+  bool gated; ///< Panels of gates and ups by turns.
+  int32_t activation;
+  const void *bias; ///< [columns], twice that if `gated`, or null.
   int32_t biasDtype;
 };
 
 struct LinearKernels {
   int64_t tileRows;   ///< The greatest height of a tile.
   int64_t rowPadding; ///< 1, or tileRows if the packed tiles are all that high.
-  int64_t unitBytes;  ///< Of a panel's unit.
-  int64_t xUnitBytes; ///< What a row takes per unit when packed.
+  int64_t kMultiple;  ///< What K is rounded up to.
+  int64_t unitInputs; ///< Those k that a unit has.
+  int64_t xUnitBytes; ///< What a row takes per unit when packed,
+  int64_t xRowBytes;  ///< and once. All rows' units come first.
   int64_t blockRows;  ///< Rows to compute at once, for the sake of the caches.
   int64_t blockPanels;
 
-  /// Packs rows of tiles [tileBegin, tileEnd) of x [rows, k] into `packed`.
-  void (*pack)(const void *x, int64_t rowStride, int64_t k, int64_t rows,
-               int64_t tiles, int64_t tileBegin, int64_t tileEnd, int64_t units,
-               void *packed);
-  /// Computes these tiles x panels. `scratch` holds 32 floats for each row and
-  /// panel.
+  /// Packs rows of tiles [tileBegin, tileEnd) into `packed`: normalized, and
+  /// rounded to what the format takes. `scratch` holds tileRows + 1 rows of k
+  /// floats, each rounded up to 64.
+  void (*pack)(const LinearRows &rows, int64_t tileBegin, int64_t tileEnd,
+               void *packed, float *scratch);
+  /// Computes these tiles x panels, both panels of a gate. `scratch` holds 32
+  /// floats for each row and panel.
   void (*run)(const LinearArgs &args, int64_t tileBegin, int64_t tileEnd,
               int64_t panelBegin, int64_t panelEnd, float *scratch);
 };
@@ -112,8 +135,11 @@ struct AttentionKernels {
                 const float *partials, int64_t count, float *scratch);
 };
 
+/// The number of llmir_weight_format.
+enum : int32_t { weightFormats = LLMIR_WEIGHT_W4A8 + 1 };
+
 struct Table {
-  LinearKernels linearF32, linearBF16, linearF16;
+  LinearKernels linear[weightFormats]; ///< By llmir_weight_format.
   AttentionKernels attention;
 };
 
