@@ -27,19 +27,80 @@ struct Weight {
   Tensor plain, packed;
 };
 
+/// What a product has besides its operands.
+struct Around {
+  Tensor *norm = nullptr;
+  Tensor *bias = nullptr;
+  llmir_activation activation = LLMIR_ACTIVATION_NONE;
+  bool gated = false;
+  bool accumulate = false;
+  float epsilon = 0;
+};
+
 void linear(Context &context, llmir_tensor x, Weight &w, llmir_tensor out,
-            bool accumulate = false, Tensor *bias = nullptr) {
+            const Around &around = {}) {
   llmir_tensor weight = w.packed.view();
-  llmir_tensor biasView = bias ? bias->view() : llmir_tensor{};
+  llmir_tensor norm = around.norm ? around.norm->view() : llmir_tensor{};
+  llmir_tensor bias = around.bias ? around.bias->view() : llmir_tensor{};
   llmir_linear_params params{};
   params.format = w.plain.dtype == LLMIR_BF16  ? LLMIR_WEIGHT_BF16
                   : w.plain.dtype == LLMIR_F16 ? LLMIR_WEIGHT_F16
                                                : LLMIR_WEIGHT_F32;
-  params.bias = bias ? &biasView : nullptr;
-  params.accumulate = accumulate;
+  params.activation = around.activation;
+  params.gated = around.gated;
+  params.epsilon = around.epsilon;
+  params.norm = around.norm ? &norm : nullptr;
+  params.bias = around.bias ? &bias : nullptr;
+  params.accumulate = around.accumulate;
   const llmir_runtime &runtime = context.runtime();
   runtime.linear(runtime.context, &x, &weight, &params, &out);
 }
+
+/// The weight whose panels are those of the two by turns.
+Weight gated(const Weight &gate, const Weight &up) {
+  int64_t n = gate.plain.sizes[0], k = gate.plain.sizes[1];
+  int64_t panels = panelCount(n), bytes = k * dtypeBytes(gate.plain.dtype);
+  Weight both(gate.plain.dtype, 2 * panels * panelColumns, k);
+  std::fill(both.plain.bytes.begin(), both.plain.bytes.end(), 0);
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t row = i / panelColumns * 2 * panelColumns + i % panelColumns;
+    for (const Weight *from : {&gate, &up}) {
+      std::memcpy(&both.plain.bytes[row * bytes], &from->plain.bytes[i * bytes],
+                  bytes);
+      row += panelColumns;
+    }
+  }
+  both.pack();
+  return both;
+}
+
+double activated(llmir_activation activation, double x) {
+  switch (activation) {
+  case LLMIR_ACTIVATION_SILU:
+    return x / (1 + std::exp(-x));
+  case LLMIR_ACTIVATION_GELU:
+    return x / 2 * std::erfc(-x / std::sqrt(2.0));
+  case LLMIR_ACTIVATION_GELU_TANH:
+    // (1 + tanh(y)) / 2, without its cancellation.
+    return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) *
+                             (x + 0.044715 * x * x * x)));
+  case LLMIR_ACTIVATION_RELU:
+    return std::max(x, 0.0);
+  case LLMIR_ACTIVATION_NONE:
+    break;
+  }
+  return x;
+}
+
+/// As where denormals are zero.
+float flushed(float x) { return std::abs(x) < 0x1p-126f ? 0 : x; }
+
+constexpr llmir_activation activations[] = {
+    LLMIR_ACTIVATION_NONE, LLMIR_ACTIVATION_SILU, LLMIR_ACTIVATION_GELU,
+    LLMIR_ACTIVATION_GELU_TANH, LLMIR_ACTIVATION_RELU};
+
+constexpr const char *activationNames[] = {"none", "silu", "gelu", "gelu_tanh",
+                                           "relu"};
 
 class LinearTest
     : public ::testing::TestWithParam<std::tuple<CpuLevel, llmir_dtype>> {
@@ -72,7 +133,9 @@ TEST_P(LinearTest, MatchesFloat64) {
         x.randomize(random);
         out.randomize(random);
         Tensor before = out;
-        linear(context, x.view(), w, out.view(), accumulate);
+        Around around;
+        around.accumulate = accumulate;
+        linear(context, x.view(), w, out.view(), around);
         std::vector<double> xs = x.values(), ws = w.plain.values();
         for (int64_t r = 0; r < s.rows; ++r)
           for (int64_t n = 0; n < s.n; ++n) {
@@ -115,17 +178,130 @@ TEST_P(LinearTest, AddsTheBias) {
       bias.randomize(random, 3);
       for (llmir_dtype outType : floatTypes) {
         Tensor out(outType, {rows, n});
-        linear(context, x.view(), w, out.view(), false, &bias);
+        Around around;
+        around.bias = &bias;
+        linear(context, x.view(), w, out.view(), around);
         for (int64_t i = 0; i < rows * n; ++i)
           ASSERT_EQ(out.at(i), stored(outType, sum.at(i) + bias.at(i % n)));
       }
       Tensor out(LLMIR_F32, {rows, n});
       out.randomize(random, 100);
       Tensor before = out;
-      linear(context, x.view(), w, out.view(), true, &bias);
+      Around around;
+      around.bias = &bias;
+      around.accumulate = true;
+      linear(context, x.view(), w, out.view(), around);
       for (int64_t i = 0; i < rows * n; ++i)
         ASSERT_EQ(out.at(i), before.at(i) + (sum.at(i) + bias.at(i % n)));
     }
+  }
+}
+
+TEST_P(LinearTest, NormalizesRows) {
+  std::mt19937_64 random(8);
+  Context context(2, level());
+  for (auto [rows, k] : {std::pair<int64_t, int64_t>{1, 1},
+                         {1, 64},
+                         {1, 700},
+                         {2, 33},
+                         {7, 100},
+                         {40, 130}})
+    for (llmir_dtype xType : floatTypes)
+      for (llmir_dtype normType : floatTypes) {
+        Tensor x(xType, {rows, k}), norm(normType, {k});
+        x.randomize(random, 20);
+        norm.randomize(random);
+        Around around;
+        around.norm = &norm;
+        around.epsilon = 0.5;
+        // Times the identity: what the format takes of each number.
+        Weight identity(dtype(), k, k);
+        for (int64_t i = 0; i < k * k; ++i)
+          identity.plain.set(i, i % (k + 1) == 0);
+        identity.pack();
+        Tensor normalized(LLMIR_F32, {rows, k});
+        linear(context, x.view(), identity, normalized.view(), around);
+        for (int64_t r = 0; r < rows; ++r) {
+          double squares = 0;
+          for (int64_t i = 0; i < k; ++i)
+            squares += std::pow(x.at(r * k + i), 2);
+          double scale = 1 / std::sqrt(squares / double(k) + 0.5);
+          for (int64_t i = 0; i < k; ++i) {
+            double expected = x.at(r * k + i) * scale * norm.at(i);
+            ASSERT_NEAR(normalized.at(r * k + i), expected,
+                        std::abs(expected) * (0x1p-21 + roundingOf(dtype())) +
+                            (dtype() == LLMIR_F16 ? 0x1p-25 : 0))
+                << "rows " << rows << " k " << k << " at " << r << ", " << i;
+          }
+        }
+        // And a product is that of these numbers.
+        Weight w(dtype(), 70, k);
+        w.plain.randomize(random);
+        w.pack();
+        Tensor rounded(dtype(), {rows, k});
+        for (int64_t i = 0; i < rows * k; ++i)
+          rounded.set(i, normalized.at(i));
+        Tensor out(LLMIR_F32, {rows, 70}), expected(LLMIR_F32, {rows, 70});
+        linear(context, x.view(), w, out.view(), around);
+        linear(context, rounded.view(), w, expected.view());
+        ASSERT_EQ(out.bytes, expected.bytes);
+      }
+}
+
+TEST_P(LinearTest, GatesPairsOfPanels) {
+  std::mt19937_64 random(9);
+  Context context(2, level());
+  for (auto [rows, n] : {std::pair<int64_t, int64_t>{1, 1},
+                         {1, 100},
+                         {2, 33},
+                         {5, 96},
+                         {9, 64},
+                         {16, 31},
+                         {40, 130},
+                         {150, 300}}) {
+    constexpr int64_t k = 50;
+    Weight gate(dtype(), n, k), up(dtype(), n, k);
+    for (Weight *w : {&gate, &up}) {
+      w->plain.randomize(random);
+      w->pack();
+    }
+    Weight both = gated(gate, up);
+    Tensor x(dtype(), {rows, k});
+    x.randomize(random);
+    for (llmir_activation activation : activations)
+      for (bool biased : {false, true}) {
+        Tensor biases(LLMIR_BF16, {2 * n});
+        biases.randomize(random);
+        Tensor gateBias(LLMIR_BF16, {n}), upBias(LLMIR_BF16, {n});
+        for (int64_t i = 0; i < n; ++i) {
+          gateBias.set(i, biases.at(i));
+          upBias.set(i, biases.at(n + i));
+        }
+        Tensor gates(LLMIR_F32, {rows, n}), ups(LLMIR_F32, {rows, n});
+        Around around;
+        around.bias = biased ? &upBias : nullptr;
+        linear(context, x.view(), up, ups.view(), around);
+        around.bias = biased ? &gateBias : nullptr;
+        around.activation = activation;
+        linear(context, x.view(), gate, gates.view(), around);
+        around.bias = biased ? &biases : nullptr;
+        around.gated = true;
+        for (llmir_dtype outType : floatTypes) {
+          Tensor out(outType, {rows, n});
+          linear(context, x.view(), both, out.view(), around);
+          for (int64_t i = 0; i < rows * n; ++i)
+            ASSERT_EQ(out.at(i),
+                      stored(outType, flushed(gates.at(i) * ups.at(i))))
+                << "rows " << rows << " n " << n << " at " << i;
+        }
+        Tensor out(LLMIR_F32, {rows, n});
+        out.randomize(random, 10);
+        Tensor before = out;
+        around.accumulate = true;
+        linear(context, x.view(), both, out.view(), around);
+        for (int64_t i = 0; i < rows * n; ++i)
+          ASSERT_EQ(out.at(i), before.at(i) + flushed(gates.at(i) * ups.at(i)));
+      }
   }
 }
 
@@ -154,6 +330,37 @@ TEST_P(LinearTest, RowIsTheSameInAnyCompany) {
       for (int64_t r = 0; r < rows; r += batch)
         linear(context, x.view(r, std::min(rows, r + batch)), w,
                out.view(r, std::min(rows, r + batch)));
+      ASSERT_EQ(out.bytes, expected.bytes)
+          << threads << " threads, " << batch << " rows at once";
+    }
+  }
+}
+
+TEST_P(LinearTest, NormalizedAndGatedRowIsTheSameInAnyCompany) {
+  std::mt19937_64 random(10);
+  constexpr int64_t rows = 70, n = 200, k = 600;
+  Weight w(dtype(), 2 * 224, k);
+  w.plain.randomize(random, 0.1f);
+  w.pack();
+  Tensor x(LLMIR_F32, {rows, k}), norm(LLMIR_BF16, {k});
+  x.randomize(random);
+  norm.randomize(random);
+  Around around;
+  around.norm = &norm;
+  around.epsilon = 1e-5f;
+  around.activation = LLMIR_ACTIVATION_GELU;
+  around.gated = true;
+  Context one(1, level());
+  Tensor expected(LLMIR_BF16, {rows, n});
+  for (int64_t r = 0; r < rows; ++r)
+    linear(one, x.view(r, r + 1), w, expected.view(r, r + 1), around);
+  for (unsigned threads : {1u, 2u, 3u, 8u}) {
+    Context context(threads, level());
+    for (int64_t batch : {1, 2, 5, 7, 8, 12, 13, 16, 17, 33, 70}) {
+      Tensor out(LLMIR_BF16, {rows, n});
+      for (int64_t r = 0; r < rows; r += batch)
+        linear(context, x.view(r, std::min(rows, r + batch)), w,
+               out.view(r, std::min(rows, r + batch)), around);
       ASSERT_EQ(out.bytes, expected.bytes)
           << threads << " threads, " << batch << " rows at once";
     }
@@ -201,7 +408,9 @@ TEST_P(LinearTest, AccumulatesLast) {
   Tensor before = out;
   Context context(2, level());
   linear(context, x.view(), w, sum.view());
-  linear(context, x.view(), w, out.view(), true);
+  Around around;
+  around.accumulate = true;
+  linear(context, x.view(), w, out.view(), around);
   for (int64_t i = 0; i < out.count(); ++i)
     ASSERT_EQ(out.at(i), before.at(i) + sum.at(i));
 }
@@ -302,6 +511,63 @@ TEST_P(LinearF16Test, RoundsToNearestEven) {
   }
 }
 
+class ActivationTest
+    : public ::testing::TestWithParam<std::tuple<CpuLevel, llmir_activation>> {
+};
+
+TEST_P(ActivationTest, MatchesFloat64) {
+  auto [level, activation] = GetParam();
+  // All magnitudes, the places where results vanish, and what is not finite.
+  std::vector<float> values = {0, INFINITY, 1e30f, -1e30f, 3.4e38f, -3.4e38f};
+  std::mt19937_64 random(11);
+  std::uniform_real_distribution<float> far(-110, 110), near(-15, 15);
+  for (int i = 0; i < 100000; ++i) {
+    uint32_t word = uint32_t(random());
+    float value;
+    std::memcpy(&value, &word, 4);
+    if (std::abs(value) >= 0x1p-126f && std::abs(value) < 0x1p127f)
+      values.push_back(value);
+    values.push_back(far(random));
+    values.push_back(near(random));
+  }
+  values.push_back(NAN); // The last one.
+  int64_t count = values.size();
+  Tensor x(LLMIR_F32, {count, 1}), out(LLMIR_F32, {count, 1});
+  std::memcpy(x.data<float>(), values.data(), count * sizeof(float));
+  Weight one(LLMIR_F32, 1, 1);
+  one.plain.set(0, 1);
+  one.pack();
+  Context context(1, level);
+  Around around;
+  around.activation = activation;
+  linear(context, x.view(), one, out.view(), around);
+  double worst = 0;
+  float worstAt = 0;
+  for (int64_t i = 0; i + 1 < count; ++i) {
+    double expected = activated(activation, values[i]), found = out.at(i);
+    if (std::isinf(expected)) {
+      ASSERT_EQ(found, expected);
+      continue;
+    }
+    // A result below the smallest normal number is 0, or rounds up to it.
+    double unit = std::ldexp(
+        1.0,
+        std::max(std::ilogb(std::max(std::abs(expected), 0x1p-126)), -126) -
+            23);
+    if (std::abs(expected) < 0x1p-125 && found == 0)
+      continue;
+    double error = std::abs(found - expected) / unit;
+    if (!(error <= worst)) {
+      worst = error;
+      worstAt = values[i];
+    }
+  }
+  // The polynomial of gelu's tail is of alternating terms.
+  EXPECT_LE(worst, activation == LLMIR_ACTIVATION_GELU ? 5 : 3)
+      << "units in the last place at " << worstAt;
+  EXPECT_TRUE(std::isnan(out.at(count - 1)));
+}
+
 TEST(NarrowFloats, WidenEveryF16) {
   for (int i = 0; i < 1 << 16; ++i) {
     uint32_t word = widenF16(uint16_t(i));
@@ -359,4 +625,12 @@ INSTANTIATE_TEST_SUITE_P(Levels, LinearTest,
                            return levelLabel(std::get<0>(info.param)) + "_" +
                                   std::string(
                                       dtypeName(std::get<1>(info.param)));
+                         });
+
+INSTANTIATE_TEST_SUITE_P(Levels, ActivationTest,
+                         ::testing::Combine(::testing::ValuesIn(testedLevels()),
+                                            ::testing::ValuesIn(activations)),
+                         [](const auto &info) {
+                           return levelLabel(std::get<0>(info.param)) + "_" +
+                                  activationNames[std::get<1>(info.param)];
                          });
