@@ -26,6 +26,7 @@ static void addCleanup(OpPassManager &manager) {
 void llmir::buildOptimizePipeline(OpPassManager &manager) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
+  manager.addPass(llm::createLLMMergeProducts());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
   manager.addPass(llm::createLLMPackParameters());
   addCleanup(manager);

@@ -227,13 +227,12 @@ public:
   nb::list parameters() {
     nb::list list;
     module->walk([&](ParameterOp op) {
-      RankedTensorType type = op.getFileType();
-      nb::dict entry;
-      entry["scope"] = op.getScope().str();
-      entry["key"] = op.getKey().str();
-      entry["dtype"] = nameOf(type.getElementType());
-      entry["shape"] = shapeOf(type);
-      list.append(entry);
+      for (auto [key, type] : llvm::zip(
+               op.getKeys().getAsValueRange<StringAttr>(), op.getFileTypes())) {
+        nb::dict entry = describeTensor(key, type);
+        entry["scope"] = op.getScope().str();
+        list.append(entry);
+      }
     });
     return list;
   }
@@ -277,6 +276,15 @@ private:
     return value;
   }
 
+  /// A tensor of a weight file.
+  static nb::dict describeTensor(StringRef key, RankedTensorType type) {
+    nb::dict result;
+    result["key"] = key.str();
+    result["dtype"] = nameOf(type.getElementType());
+    result["shape"] = shapeOf(type);
+    return result;
+  }
+
   static nb::dict describeWeight(DictionaryAttr entry, bool data) {
     auto integer = [&](StringRef name) {
       return entry.getAs<IntegerAttr>(name).getInt();
@@ -298,15 +306,27 @@ private:
       }
       return result;
     }
-    auto source =
-        cast<RankedTensorType>(entry.getAs<TypeAttr>("source").getValue());
+    nb::list sources;
+    SmallVector<int64_t> shape;
+    for (auto [key, source] : llvm::zip(
+             entry.getAs<ArrayAttr>("keys").getAsValueRange<StringAttr>(),
+             entry.getAs<ArrayAttr>("sources").getAsValueRange<TypeAttr>())) {
+      auto tensor = cast<RankedTensorType>(source);
+      sources.append(describeTensor(key, tensor));
+      if (shape.empty())
+        shape = llvm::to_vector(tensor.getShape());
+      else
+        shape[0] += tensor.getDimSize(0);
+    }
     result["kind"] = "parameter";
     result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
-    result["key"] = entry.getAs<StringAttr>("key").getValue().str();
-    result["source_dtype"] = nameOf(source.getElementType());
-    result["source_shape"] = shapeOf(source);
+    result["sources"] = sources;
     result["dtype"] = nameOf(type.getElementType());
-    result["packed"] = type.getShape() != source.getShape();
+    result["packed"] = type.getShape() != ArrayRef(shape);
+    result["gated"] =
+        type ==
+        getPackedType(RankedTensorType::get(shape, type.getElementType()),
+                      /*gated=*/true);
     return result;
   }
 

@@ -37,9 +37,10 @@ def write_weights(
 ) -> None:
     """Write the file `path` of `size` bytes.
 
-    entries: the compiler's layout: parameters with `key`, `source_dtype`,
-        `source_shape`, `dtype`, `packed`, `offset` and `bytes`, constants with
-        `begin`, their place in `constants`, `offset` and `bytes`.
+    entries: the compiler's layout: parameters with `sources` (each of a `key`,
+        `dtype` and `shape`, laid end to end), `dtype`, `packed`, `gated`, `offset`
+        and `bytes`, constants with `begin`, their place in `constants`, `offset`
+        and `bytes`.
     progress: is told of every number of bytes written.
 
     Raises LLMIRError if the disk is full.
@@ -55,7 +56,7 @@ def write_weights(
                     begin = entry["begin"]
                     pieces = iter([constants[begin : begin + entry["bytes"]]])
                 else:
-                    pieces = _parameter(entry, checkpoint[entry["key"]])
+                    pieces = _parameter(entry, checkpoint)
                 file.seek(entry["offset"])
                 written = 0
                 for piece in pieces:
@@ -68,43 +69,104 @@ def write_weights(
         raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _parameter(entry: dict[str, Any], tensor: Tensor) -> Iterator[Any]:
-    stored = dtypes.by_mlir(entry["source_dtype"])
+def _parameter(entry: dict[str, Any], checkpoint: Checkpoint) -> Iterator[Any]:
     used = dtypes.by_mlir(entry["dtype"])
-    # The child compared these before it compiled.
-    if (tensor.dtype, tensor.shape) != (stored.stored, tuple(entry["source_shape"])):
-        raise ValueError(f"{entry} does not describe {tensor}")
-    if entry["packed"]:
-        return _packed(tensor, stored, used)
-    return _plain(tensor, stored, used)
+    tensors = []
+    for source in entry["sources"]:
+        tensor = checkpoint[source["key"]]
+        # The child compared these before it compiled.
+        expected = (dtypes.by_mlir(source["dtype"]).stored, tuple(source["shape"]))
+        if (tensor.dtype, tensor.shape) != expected:
+            raise ValueError(f"{entry} does not describe {tensor}")
+        tensors.append((tensor, dtypes.by_mlir(source["dtype"])))
+    if not entry["packed"]:
+        return (piece for part in tensors for piece in _plain(*part, used))
+    rows = _Rows(tensors, used)
+    if not entry["gated"]:
+        return _packed(rows, 0, rows.count)
+    # A panel of gates and one of what they gate, by turns.
+    half = rows.count // 2
+    return _alternating(
+        _packed(rows, 0, half), _packed(rows, half, half), rows.panel_bytes
+    )
 
 
-def _packed(tensor: Tensor, stored: DType, used: DType) -> Iterator[Bytes]:
-    """Yield the panels of a weight [n, k], a whole number of them at a time."""
+class _Rows:
+    """Matrices of equally long rows, laid end to end.
+
+    count: how many rows there are.
+    width: how many numbers a row has.
+    stored: the dtype that the rows are read in.
+    used: the one that they are packed in.
+    panel_rows, panel_bytes: the rows of a panel, and its bytes.
+    """
+
+    def __init__(self, tensors: list[tuple[Tensor, DType]], used: DType) -> None:
+        runtime = _native.runtime()
+        self._tensors = tensors
+        self.count = sum(tensor.shape[0] for tensor, _ in tensors)
+        self.width = tensors[0][0].shape[1]
+        self.used = used
+        all_stored = {stored for _, stored in tensors}
+        self.stored = all_stored.pop() if len(all_stored) == 1 else used
+        # Panels are outermost, and their columns come behind the inputs.
+        self.panel_rows = runtime.packed_shape(used.mlir, 1, self.width)[2]
+        self.panel_bytes = runtime.packed_bytes(used.mlir, 1, self.width)
+
+    def read(self, begin: int, end: int) -> Bytes:
+        """Return the bytes of rows, mapped if they are of one tensor."""
+        parts = []
+        for tensor, first, last, stored in self._parts(begin, end):
+            part = tensor.data[first:last]
+            parts.append(
+                part if stored == self.stored else widen(part, stored, self.stored)
+            )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def release(self, begin: int, end: int) -> None:
+        """Let go of rows that were read."""
+        for tensor, first, last, _ in self._parts(begin, end):
+            tensor.release(first, last)
+
+    def _parts(self, begin: int, end: int) -> Iterator[tuple[Tensor, int, int, DType]]:
+        start = 0
+        for tensor, stored in self._tensors:
+            first, last = max(begin - start, 0), min(end - start, tensor.shape[0])
+            if first < last:
+                row_bytes = self.width * stored.bytes
+                yield tensor, first * row_bytes, last * row_bytes, stored
+            start += tensor.shape[0]
+
+
+def _packed(rows: _Rows, first: int, count: int) -> Iterator[Bytes]:
+    """Yield the panels of rows from `first` on, a whole number of them at a time."""
     runtime = _native.runtime()
-    n, k = tensor.shape
-    # Panels are outermost, and their columns come behind the inputs.
-    columns = runtime.packed_shape(used.mlir, 1, k)[2]
-    panel_bytes = runtime.packed_bytes(used.mlir, columns, k)
-    rows_at_once = max(1, PIECE_BYTES // panel_bytes) * columns
-    row_bytes = k * stored.bytes
-    buffer = np.empty(rows_at_once // columns * panel_bytes, np.uint8)
-    data = tensor.data
-    for row in range(0, n, rows_at_once):
-        rows = min(rows_at_once, n - row)
-        begin, end = row * row_bytes, (row + rows) * row_bytes
-        piece = buffer[: runtime.packed_bytes(used.mlir, rows, k)]
+    at_once = max(1, PIECE_BYTES // rows.panel_bytes) * rows.panel_rows
+    buffer = np.empty(at_once // rows.panel_rows * rows.panel_bytes, np.uint8)
+    for row in range(first, first + count, at_once):
+        end = min(row + at_once, first + count)
+        piece = buffer[: runtime.packed_bytes(rows.used.mlir, end - row, rows.width)]
         runtime.pack_panels(
-            data[begin:end],
-            stored.mlir,
-            rows,
-            k,
+            rows.read(row, end),
+            rows.stored.mlir,
+            end - row,
+            rows.width,
             piece,
-            used.mlir,
+            rows.used.mlir,
             threads=0 if len(piece) >= PARALLEL_BYTES else 1,
         )
-        tensor.release(begin, end)
+        rows.release(row, end)
         yield piece
+
+
+def _alternating(
+    first: Iterator[Bytes], second: Iterator[Bytes], panel_bytes: int
+) -> Iterator[Bytes]:
+    """Yield a panel of each by turns; their pieces are equally large."""
+    for one, other in zip(first, second, strict=True):
+        for panel in range(0, len(one), panel_bytes):
+            yield one[panel : panel + panel_bytes]
+            yield other[panel : panel + panel_bytes]
 
 
 def _plain(tensor: Tensor, stored: DType, used: DType) -> Iterator[Any]:

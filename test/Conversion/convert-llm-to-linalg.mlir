@@ -64,8 +64,8 @@ func.func @linear_terms(%x: tensor<?x8xf16>, %w: tensor<4x8xf16>, %b: tensor<4xf
 // CHECK-DAG: %[[N:.*]] = linalg.index 0
 // CHECK-DAG: %[[K:.*]] = linalg.index 1
 // CHECK: %[[PANEL:.*]] = arith.divui %[[N]], %c32
-// CHECK: %[[LANE:.*]] = arith.remui %[[N]], %c32
 // CHECK: %[[PAIR:.*]] = arith.divui %[[K]], %c2
+// CHECK: %[[LANE:.*]] = arith.remui %[[N]], %c32
 // CHECK: %[[HALF:.*]] = arith.remui %[[K]], %c2
 // CHECK: tensor.extract %[[PANELS]][%[[PANEL]], %[[PAIR]], %[[LANE]], %[[HALF]]]
 // CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "reduction"]} ins(%{{.*}}, %{{.*}} : tensor<?x7xbf16>, tensor<61x7xbf16>)
@@ -87,6 +87,52 @@ func.func @linear_packed_bf16(%x: tensor<?x7xbf16>, %w: tensor<2x16x32x2xbf16>) 
 func.func @linear_packed_f32(%x: tensor<?x7xf32>, %w: tensor<2x7x32xf32>) -> tensor<?x61xf32> {
   %0 = llm.linear %x, %w : (tensor<?x7xf32>, tensor<2x7x32xf32>) -> tensor<?x61xf32>
   return %0 : tensor<?x61xf32>
+}
+
+// -----
+
+// Of a gated weight, row n is row n mod N of matrix n / N, and the panels of the
+// two alternate.
+// CHECK-LABEL: func @linear_packed_gated
+// CHECK-SAME: %[[PANELS:[^ ]*]]: tensor<2x2x16x32x2xbf16>)
+// CHECK: linalg.generic {{.*}} outs(%{{.*}} : tensor<122x7xbf16>)
+// CHECK-DAG: %[[N:.*]] = linalg.index 0
+// CHECK-DAG: %[[K:.*]] = linalg.index 1
+// CHECK: %[[ROW:.*]] = arith.remui %[[N]], %c61
+// CHECK: %[[PANEL:.*]] = arith.divui %[[ROW]], %c32
+// CHECK: %[[WHICH:.*]] = arith.divui %[[N]], %c61
+// CHECK: %[[PAIR:.*]] = arith.divui %[[K]], %c2
+// CHECK: %[[LANE:.*]] = arith.remui %[[ROW]], %c32
+// CHECK: %[[HALF:.*]] = arith.remui %[[K]], %c2
+// CHECK: tensor.extract %[[PANELS]][%[[PANEL]], %[[WHICH]], %[[PAIR]], %[[LANE]], %[[HALF]]]
+// CHECK: %[[SUM:.*]] = linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "reduction"]}
+// CHECK-DAG: %[[GATE:.*]] = tensor.extract_slice %[[SUM]][0, 0] [%{{.*}}, 61] [1, 1]
+// CHECK-DAG: %[[UP:.*]] = tensor.extract_slice %[[SUM]][0, 61] [%{{.*}}, 61] [1, 1]
+// CHECK: linalg.generic {{.*}} ins(%[[GATE]], %[[UP]] :
+// CHECK: math.exp
+func.func @linear_packed_gated(%x: tensor<?x7xbf16>, %w: tensor<2x2x16x32x2xbf16>) -> tensor<?x61xf32> {
+  %0 = llm.linear %x, %w activation silu gated : (tensor<?x7xbf16>, tensor<2x2x16x32x2xbf16>) -> tensor<?x61xf32>
+  return %0 : tensor<?x61xf32>
+}
+
+// -----
+
+// The norm is rounded to the weight's type; then bias, activation and residual,
+// and one rounding at the end.
+// CHECK-LABEL: func @linear_surrounded
+// CHECK-SAME: (%[[X:.*]]: tensor<?x64xf32>, %[[W:.*]]: tensor<8x64xbf16>, %[[NORM:.*]]: tensor<64xf16>, %[[BIAS:.*]]: tensor<8xf32>, %[[RESIDUAL:.*]]: tensor<?x8xf32>)
+// CHECK: math.sqrt
+// CHECK: %[[NORMED:.*]] = linalg.generic {{.*}} ins(%[[X]], %{{.*}}, %[[NORM]] :
+// CHECK: arith.truncf {{.*}} : f32 to bf16
+// CHECK: %[[SUM:.*]] = linalg.generic {{.*}} ins(%[[NORMED]], %[[W]] :
+// CHECK: %[[BIASED:.*]] = linalg.generic {{.*}} ins(%[[SUM]], %[[BIAS]] :
+// CHECK: %[[ACTIVE:.*]] = linalg.generic {{.*}} ins(%[[BIASED]] :
+// CHECK: arith.maximumf
+// CHECK: linalg.generic {{.*}} ins(%[[ACTIVE]], %[[RESIDUAL]] :
+// CHECK: arith.truncf {{.*}} : f32 to bf16
+func.func @linear_surrounded(%x: tensor<?x64xf32>, %w: tensor<8x64xbf16>, %n: tensor<64xf16>, %b: tensor<8xf32>, %r: tensor<?x8xf32>) -> tensor<?x8xbf16> {
+  %0 = llm.linear %x, %w norm %n bias %b activation relu residual %r {epsilon = 1.0e-05 : f32} : (tensor<?x64xf32>, tensor<8x64xbf16>, tensor<64xf16>, tensor<8xf32>, tensor<?x8xf32>) -> tensor<?x8xbf16>
+  return %0 : tensor<?x8xbf16>
 }
 
 // -----

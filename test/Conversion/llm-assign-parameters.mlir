@@ -3,11 +3,11 @@
 // What is shorter than a page starts on a cache line, the rest on a page; the
 // file is whole pages.
 // CHECK: module attributes {llm.weights = [
-// CHECK-SAME: {bytes = 12 : i64, key = "a", offset = 0 : i64, scope = "model", source = tensor<3xf32>, type = tensor<3xf32>},
-// CHECK-SAME: {bytes = 4 : i64, key = "b", offset = 64 : i64, scope = "model", source = tensor<2xbf16>, type = tensor<2xbf16>},
-// CHECK-SAME: {bytes = 4096 : i64, key = "c", offset = 4096 : i64, scope = "model", source = tensor<32x32xf32>, type = tensor<1x32x32xf32>},
-// CHECK-SAME: {bytes = 4092 : i64, key = "d", offset = 8192 : i64, scope = "model", source = tensor<1023xf32>, type = tensor<1023xf32>},
-// CHECK-SAME: {bytes = 8192 : i64, key = "e", offset = 12288 : i64, scope = "model", source = tensor<2048xbf16>, type = tensor<2048xf32>}],
+// CHECK-SAME: {bytes = 12 : i64, keys = ["a"], offset = 0 : i64, scope = "model", sources = [tensor<3xf32>], type = tensor<3xf32>},
+// CHECK-SAME: {bytes = 4 : i64, keys = ["b"], offset = 64 : i64, scope = "model", sources = [tensor<2xbf16>], type = tensor<2xbf16>},
+// CHECK-SAME: {bytes = 4096 : i64, keys = ["c"], offset = 4096 : i64, scope = "model", sources = [tensor<32x32xf32>], type = tensor<1x32x32xf32>},
+// CHECK-SAME: {bytes = 4092 : i64, keys = ["d"], offset = 8192 : i64, scope = "model", sources = [tensor<1023xf32>], type = tensor<1023xf32>},
+// CHECK-SAME: {bytes = 8192 : i64, keys = ["e"], offset = 12288 : i64, scope = "model", sources = [tensor<2048xbf16>], type = tensor<2048xf32>}],
 // CHECK-SAME: llm.weights_bytes = 20480 : i64}
 // CHECK-LABEL: func @layout(
 // CHECK-SAME: %[[WEIGHTS:.*]]: memref<?xi8>)
@@ -34,8 +34,8 @@ func.func @layout() -> (tensor<3xf32>, tensor<2xbf16>, tensor<1x32x32xf32>, tens
 
 // A parameter that is used twice is stored once; of another type, again.
 // CHECK: module attributes {llm.weights = [
-// CHECK-SAME: key = "a", offset = 0 : i64, {{[^}]*}} type = tensor<4xbf16>},
-// CHECK-SAME: key = "a", offset = 64 : i64, {{[^}]*}} type = tensor<4xf32>}],
+// CHECK-SAME: keys = ["a"], offset = 0 : i64, {{[^}]*}} type = tensor<4xbf16>},
+// CHECK-SAME: keys = ["a"], offset = 64 : i64, {{[^}]*}} type = tensor<4xf32>}],
 // CHECK-SAME: llm.weights_bytes = 4096 : i64
 // CHECK-LABEL: func @twice
 func.func @twice() -> (tensor<4xbf16>, tensor<4xbf16>, tensor<4xf32>) {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import safetensors.torch
 import torch
@@ -35,21 +36,29 @@ def test_narrowing_is_refused() -> None:
         weights.widen(np.zeros(4, np.uint8), dtypes.BFLOAT16, dtypes.FLOAT16)
 
 
-def entry(key: str, tensor: torch.Tensor, dtype: str, packed: bool) -> dict[str, Any]:
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def entry(
+    tensors: dict[str, torch.Tensor], dtype: str, packed: bool, gated: bool = False
+) -> dict[str, Any]:
     """Return what the compiler says of a weight, without its place."""
-    names = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
-    source = names[tensor.dtype]
-    size = tensor.numel() * dtypes.by_mlir(dtype).bytes
+    rows = sum(len(tensor) for tensor in tensors.values())
+    width = next(iter(tensors.values())).shape[1]
+    size = rows * width * dtypes.by_mlir(dtype).bytes
     if packed:
-        size = _native.runtime().packed_bytes(dtype, *tensor.shape)
+        size = _native.runtime().packed_bytes(dtype, rows // (1 + gated), width)
+        size *= 1 + gated
     return {
         "kind": "parameter",
         "scope": "model",
-        "key": key,
-        "source_dtype": source,
-        "source_shape": list(tensor.shape),
+        "sources": [
+            {"key": key, "dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
+            for key, tensor in tensors.items()
+        ],
         "dtype": dtype,
         "packed": packed,
+        "gated": gated,
         "bytes": size,
     }
 
@@ -58,27 +67,43 @@ def entry(key: str, tensor: torch.Tensor, dtype: str, packed: bool) -> dict[str,
 def test_any_size_of_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    runtime = _native.runtime()
     random = torch.Generator().manual_seed(0)
     tensors = {
         "f32": torch.randn(100, 70, generator=random),
         "bf16": torch.randn(131, 45, generator=random).bfloat16(),
         "f16": torch.randn(131, 45, generator=random).half(),
+        "gate": torch.randn(131, 45, generator=random).bfloat16(),
+        "more": torch.randn(3, 45, generator=random).bfloat16(),
+        "narrow": torch.randn(70, 45, generator=random),
     }
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint is not None
+
+    def of(*keys: str) -> dict[str, torch.Tensor]:
+        return {key: tensors[key] for key in keys}
+
     entries = [
-        entry("f32", tensors["f32"], "f32", False),
-        entry("f32", tensors["f32"], "f32", True),
-        entry("bf16", tensors["bf16"], "bf16", False),
-        entry("bf16", tensors["bf16"], "bf16", True),
-        entry("bf16", tensors["bf16"], "f32", False),
-        entry("bf16", tensors["bf16"], "f32", True),
-        entry("f16", tensors["f16"], "f16", False),
-        entry("f16", tensors["f16"], "f16", True),
-        entry("f16", tensors["f16"], "f32", False),
-        entry("f16", tensors["f16"], "f32", True),
+        entry(of("f32"), "f32", False),
+        entry(of("f32"), "f32", True),
+        entry(of("bf16"), "bf16", False),
+        entry(of("bf16"), "bf16", True),
+        entry(of("bf16"), "f32", False),
+        entry(of("bf16"), "f32", True),
+        entry(of("f16"), "f16", False),
+        entry(of("f16"), "f16", True),
+        entry(of("f16"), "f32", False),
+        entry(of("f16"), "f32", True),
+        # End to end: of equal dtypes, and of three that are widened. No boundary is
+        # that of a panel.
+        entry(of("bf16", "more"), "bf16", False),
+        entry(of("bf16", "more"), "bf16", True),
+        entry(of("bf16", "f16", "narrow"), "f32", False),
+        entry(of("bf16", "f16", "narrow"), "f32", True),
+        # Panels by turns, of two tensors and of the halves of one.
+        entry(of("bf16", "gate"), "bf16", True, gated=True),
+        entry(of("bf16", "f16"), "f32", True, gated=True),
+        entry(of("f32"), "f32", True, gated=True),
         {"kind": "constant", "name": "c", "begin": 2, "bytes": 3},
     ]
     size = 0
@@ -100,15 +125,23 @@ def test_any_size_of_piece(
         if described["kind"] == "constant":
             assert written == b"abc"
             continue
-        source = tensors[described["key"]]
-        if described["packed"]:
-            whole = np.zeros(described["bytes"], np.uint8)
-            raw = source.view(torch.uint8).numpy().reshape(-1)
-            runtime.pack_panels(
-                raw, described["source_dtype"], *source.shape, whole, described["dtype"]
+        source = torch.cat([tensors[part["key"]] for part in described["sources"]])
+        if described["dtype"] == "f32":
+            source = torch.cat(
+                [tensors[part["key"]].float() for part in described["sources"]]
             )
-            assert written == whole.tobytes()
-        elif described["dtype"] == "f32":
-            assert written == source.float().numpy().tobytes()
-        else:
-            assert written == source.view(torch.uint16).numpy().tobytes()
+        if not described["packed"]:
+            assert written == source.view(torch.uint8).numpy().tobytes()
+            continue
+        halves = source.chunk(1 + described["gated"])
+        panels = [packed(half, described["dtype"]) for half in halves]
+        assert written == np.stack(panels, axis=1).tobytes()
+
+
+def packed(source: torch.Tensor, dtype: str) -> npt.NDArray[np.uint8]:
+    """Return the panels of a weight, [panels, bytes]."""
+    runtime = _native.runtime()
+    whole = np.zeros(runtime.packed_bytes(dtype, *source.shape), np.uint8)
+    raw = source.contiguous().view(torch.uint8).numpy().reshape(-1)
+    runtime.pack_panels(raw, NAMES[source.dtype], *source.shape, whole, dtype)
+    return whole.reshape(runtime.packed_shape(dtype, *source.shape)[0], -1)

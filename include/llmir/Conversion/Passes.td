@@ -133,10 +133,10 @@ def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
     ```mlir
     module attributes {
       llm.weights = [
-        {bytes = 12 : i64, key = "a", offset = 0 : i64, scope = "model",
-         source = tensor<3xf32>, type = tensor<3xf32>},
-        {bytes = 4 : i64, key = "b", offset = 64 : i64, scope = "model",
-         source = tensor<2xbf16>, type = tensor<2xbf16>}
+        {bytes = 12 : i64, keys = ["a"], offset = 0 : i64, scope = "model",
+         sources = [tensor<3xf32>], type = tensor<3xf32>},
+        {bytes = 4 : i64, keys = ["b"], offset = 64 : i64, scope = "model",
+         sources = [tensor<2xbf16>], type = tensor<2xbf16>}
       ],
       llm.weights_bytes = 4096 : i64
     } {

@@ -95,6 +95,22 @@ llmir_weight_format weightFormatOf(CallKernelOp op) {
                            : LLMIR_WEIGHT_F32;
 }
 
+/// The activation of a product's epilogue.
+llmir_activation activationOf(ActivationKind kind) {
+  switch (kind) {
+  case ActivationKind::silu:
+    return LLMIR_ACTIVATION_SILU;
+  case ActivationKind::gelu:
+    return LLMIR_ACTIVATION_GELU;
+  case ActivationKind::gelu_tanh:
+    return LLMIR_ACTIVATION_GELU_TANH;
+  case ActivationKind::relu:
+    return LLMIR_ACTIVATION_RELU;
+  default:
+    return LLMIR_ACTIVATION_NONE;
+  }
+}
+
 Value loadMember(OpBuilder &builder, Location loc, Value base, size_t offset,
                  Type type) {
   Value address = builder.create<LLVM::GEPOp>(
@@ -214,9 +230,10 @@ private:
       addInteger(i32, LLMIR_F32);
       addInteger(i64, 0);
       addInteger(i32, 0);
-      addInteger(i32, LLMIR_ACTIVATION_NONE);
-      addInteger(i32, 0);
-      addFloat({});
+      addInteger(i32, activationOf(op.getActivation().value_or(
+                          ActivationKind::identity)));
+      addInteger(i32, op.getGated());
+      addFloat(op.getEpsilonAttr());
     }
     if (kernel.parameters == Parameters::Attention) {
       addFloat(op.getScaleAttr());

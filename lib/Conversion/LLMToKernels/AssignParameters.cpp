@@ -71,8 +71,9 @@ private:
     NamedAttrList entry;
     if (auto parameter = dyn_cast<ParameterOp>(op)) {
       entry.set("scope", parameter.getScopeAttr());
-      entry.set("key", parameter.getKeyAttr());
-      entry.set("source", TypeAttr::get(parameter.getFileType()));
+      entry.set("keys", parameter.getKeysAttr());
+      entry.set("sources", builder.getTypeArrayAttr(llvm::to_vector_of<Type>(
+                               parameter.getFileTypes())));
     } else {
       auto table = cast<RopeTableOp>(op);
       entry.set("theta", table.getThetaAttr());

@@ -65,9 +65,13 @@ struct LowerLinear : OpRewritePattern<LinearOp> {
     if (!hasPackedWeight(op))
       return rewriter.notifyMatchFailure(op, "the weight is not packed");
     auto type = cast<RankedTensorType>(op.getResult().getType());
-    if (getElementTypeOrSelf(op.getInput()) !=
-        getElementTypeOrSelf(op.getWeight()))
+    // A norm is rounded to the weight's type, whatever its input is.
+    Type input = getElementTypeOrSelf(op.getInput());
+    if (op.getNorm() ? !isKernelFloat(input)
+                     : input != getElementTypeOrSelf(op.getWeight()))
       return rewriter.notifyMatchFailure(op, "kernels multiply equal types");
+    if (op.getActivation() && !isEpilogue(*op.getActivation()))
+      return rewriter.notifyMatchFailure(op, "no kernel has the activation");
 
     // A residual is what the kernel adds to, in f32. Without one it rounds
     // itself.
@@ -79,18 +83,43 @@ struct LowerLinear : OpRewritePattern<LinearOp> {
             ? convertElements(rewriter, loc, op.getResidual(), f32)
             : emptyResult(rewriter, loc, rounds ? type : type.clone(f32),
                           op.getInput());
-    SmallVector<Value> inputs = {op.getInput(), op.getWeight()};
-    if (Value bias = op.getBias())
-      inputs.push_back(isKernelFloat(getElementTypeOrSelf(bias))
-                           ? bias
-                           : convertElements(rewriter, loc, bias, f32));
+    SmallVector<Value> inputs = {op.getInput(), panels(rewriter, op)};
+    SmallVector<StringRef> extras;
+    auto addExtra = [&](StringRef name, Value value) {
+      if (!value)
+        return;
+      extras.push_back(name);
+      inputs.push_back(isKernelFloat(getElementTypeOrSelf(value))
+                           ? value
+                           : convertElements(rewriter, loc, value, f32));
+    };
+    addExtra("norm", op.getNorm());
+    addExtra("bias", op.getBias());
     auto call = rewriter.create<CallKernelOp>(loc, "linear", inputs, out);
-    if (op.getBias())
-      call.setExtrasAttr(rewriter.getStrArrayAttr({"bias"}));
+    if (!extras.empty())
+      call.setExtrasAttr(rewriter.getStrArrayAttr(extras));
     call.setAccumulate(static_cast<bool>(op.getResidual()));
+    call.setEpsilonAttr(op.getEpsilonAttr());
+    call.setActivationAttr(op.getActivationAttr());
+    call.setGated(op.getGated());
     rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
                                            type.getElementType()));
     return success();
+  }
+
+private:
+  /// The weight as a kernel takes it: panels, be it of one matrix or of two by
+  /// turns.
+  static Value panels(PatternRewriter &rewriter, LinearOp op) {
+    Value weight = op.getWeight();
+    if (!op.getGated())
+      return weight;
+    int64_t rank = cast<RankedTensorType>(weight.getType()).getRank();
+    SmallVector<ReassociationIndices> groups = {{0, 1}};
+    for (int64_t dim = 2; dim < rank; ++dim)
+      groups.push_back({dim});
+    return rewriter.create<tensor::CollapseShapeOp>(op.getLoc(), weight,
+                                                    groups);
   }
 };
 

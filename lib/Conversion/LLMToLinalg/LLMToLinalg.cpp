@@ -11,6 +11,7 @@
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -61,22 +62,26 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
                                 PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
-    Value weight = op.getWeight();
+    Value input = op.getInput(), weight = op.getWeight();
+    if (op.getNorm())
+      input = rewriter.create<RMSNormOp>(
+          loc, tensorType(input).clone(tensorType(weight).getElementType()),
+          input, op.getNorm(), op.getEpsilonAttr());
     if (hasPackedWeight(op))
       weight = unpack(rewriter, op);
-    auto sumType =
-        RankedTensorType::get(type.getShape(), rewriter.getF32Type());
+    auto sumType = RankedTensorType::get({type.getDimSize(0), rowsOf(op)},
+                                         rewriter.getF32Type());
     SmallVector<Value> sizes;
-    if (type.isDynamicDim(0))
-      sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getInput(), 0));
-    if (type.isDynamicDim(1))
+    if (sumType.isDynamicDim(0))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, input, 0));
+    if (sumType.isDynamicDim(1))
       sizes.push_back(rewriter.create<tensor::DimOp>(loc, weight, 0));
     Value empty = rewriter.create<tensor::EmptyOp>(loc, sumType, sizes);
     Value zero = Scalars(rewriter, loc).constant(0.0);
     Value init = rewriter.create<linalg::FillOp>(loc, zero, empty).getResult(0);
     Maps product(getContext(), 3);
     Value sum = generic(
-        rewriter, loc, {op.getInput(), weight}, init,
+        rewriter, loc, {input, weight}, init,
         {product.dims({0, 2}), product.dims({1, 2}), product.dims({0, 1})},
         {IteratorType::parallel, IteratorType::parallel,
          IteratorType::reduction},
@@ -84,44 +89,91 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
           return s.add(arguments[2],
                        s.mul(s.widen(arguments[0]), s.widen(arguments[1])));
         });
-    rewriter.replaceOp(op, finishProduct(rewriter, loc, sum, op.getBias(),
-                                         op.getResidual(), type));
+    Value bias = op.getBias();
+    if (op.getActivation() || op.getGated()) {
+      sum = finishProduct(rewriter, loc, sum, bias, /*residual=*/Value(),
+                          sumType);
+      sum = activate(rewriter, op, sum);
+      bias = Value();
+    }
+    rewriter.replaceOp(
+        op, finishProduct(rewriter, loc, sum, bias, op.getResidual(), type));
     return success();
   }
 
 private:
+  /// The rows of the weight's matrix, or of both of a gated one's.
+  static int64_t rowsOf(LinearOp op) {
+    int64_t rows = tensorType(op.getResult()).getDimSize(1);
+    return op.getGated() && !ShapedType::isDynamic(rows) ? 2 * rows : rows;
+  }
+
+  /// The epilogue, as ops of its own.
+  static Value activate(PatternRewriter &rewriter, LinearOp op, Value sum) {
+    Location loc = op.getLoc();
+    auto kind = op.getActivation().value_or(ActivationKind::identity);
+    if (!op.getGated())
+      return rewriter.create<ActivationOp>(loc, sum.getType(), kind, sum,
+                                           /*multiplier=*/Value());
+    OpFoldResult zero = rewriter.getIndexAttr(0),
+                 one = rewriter.getIndexAttr(1);
+    SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(rewriter, loc, sum);
+    int64_t columns = tensorType(op.getResult()).getDimSize(1);
+    sizes[1] =
+        ShapedType::isDynamic(columns)
+            ? OpFoldResult(rewriter.createOrFold<arith::DivUIOp>(
+                  loc, getValueOrCreateConstantIndexOp(rewriter, loc, sizes[1]),
+                  rewriter.create<arith::ConstantIndexOp>(loc, 2)))
+            : OpFoldResult(rewriter.getIndexAttr(columns));
+    auto type = RankedTensorType::get(tensorType(op.getResult()).getShape(),
+                                      rewriter.getF32Type());
+    auto half = [&](OpFoldResult column) -> Value {
+      return rewriter.create<tensor::ExtractSliceOp>(
+          loc, type, sum, ArrayRef<OpFoldResult>{zero, column}, sizes,
+          ArrayRef<OpFoldResult>{one, one});
+    };
+    return rewriter.create<ActivationOp>(loc, type, kind, half(zero),
+                                         half(sizes[1]));
+  }
+
   /// Gathers the matrix [N, K] from its panels.
   static Value unpack(PatternRewriter &rewriter, LinearOp op) {
     Location loc = op.getLoc();
     MLIRContext *context = rewriter.getContext();
     auto panels = tensorType(op.getWeight());
     auto type = RankedTensorType::get(
-        {cast<RankedTensorType>(op.getResult().getType()).getDimSize(1),
-         tensorType(op.getInput()).getDimSize(1)},
+        {rowsOf(op), tensorType(op.getInput()).getDimSize(1)},
         panels.getElementType());
-    int64_t width = panels.getDimSize(2);
+    bool pairs = panels.getElementType().isBF16();
+    int64_t width = panels.getShape().drop_back(pairs).back();
     Value empty = rewriter.create<tensor::EmptyOp>(loc, type, ValueRange());
     Maps maps(context, 2);
-    return generic(
-        rewriter, loc, {}, empty, {maps.all()},
-        {IteratorType::parallel, IteratorType::parallel},
-        [&](Scalars &s, ValueRange) -> Value {
-          Value n = s.builder.create<linalg::IndexOp>(loc, 0);
-          Value k = s.builder.create<linalg::IndexOp>(loc, 1);
-          auto index = [&](int64_t value) -> Value {
-            return s.builder.create<arith::ConstantIndexOp>(loc, value);
-          };
-          SmallVector<Value> indices = {
-              s.builder.create<arith::DivUIOp>(loc, n, index(width)), k,
-              s.builder.create<arith::RemUIOp>(loc, n, index(width))};
-          if (panels.getRank() == 4) {
-            indices[1] = s.builder.create<arith::DivUIOp>(loc, k, index(2));
-            indices.push_back(
-                s.builder.create<arith::RemUIOp>(loc, k, index(2)));
-          }
-          return s.builder.create<tensor::ExtractOp>(loc, op.getWeight(),
-                                                     indices);
-        });
+    return generic(rewriter, loc, {}, empty, {maps.all()},
+                   {IteratorType::parallel, IteratorType::parallel},
+                   [&](Scalars &s, ValueRange) -> Value {
+                     Value n = s.builder.create<linalg::IndexOp>(loc, 0);
+                     Value k = s.builder.create<linalg::IndexOp>(loc, 1);
+                     auto index = [&](int64_t value) -> Value {
+                       return s.builder.create<arith::ConstantIndexOp>(loc,
+                                                                       value);
+                     };
+                     SmallVector<Value> indices;
+                     Value row = n;
+                     if (op.getGated()) {
+                       // Which of the two matrices, and which of its rows.
+                       Value half = index(type.getDimSize(0) / 2);
+                       row = s.rem(n, half);
+                       indices = {s.div(row, index(width)), s.div(n, half)};
+                     } else {
+                       indices = {s.div(row, index(width))};
+                     }
+                     indices.push_back(pairs ? s.div(k, index(2)) : k);
+                     indices.push_back(s.rem(row, index(width)));
+                     if (pairs)
+                       indices.push_back(s.rem(k, index(2)));
+                     return s.builder.create<tensor::ExtractOp>(
+                         loc, op.getWeight(), indices);
+                   });
   }
 };
 

@@ -25,21 +25,64 @@ static constexpr int64_t kPanelDepth = 32;
 // Assembly
 //===----------------------------------------------------------------------===//
 
+/// Parses one element, or several between brackets.
+static ParseResult parseOneOrMore(OpAsmParser &parser,
+                                  function_ref<ParseResult()> parseElement) {
+  if (failed(parser.parseOptionalLSquare()))
+    return parseElement();
+  return failure(parser.parseCommaSeparatedList(parseElement) ||
+                 parser.parseRSquare());
+}
+
+template <typename Range, typename Print>
+static void printOneOrMore(OpAsmPrinter &printer, Range range, Print print) {
+  if (llvm::hasSingleElement(range))
+    return print(*range.begin());
+  printer << '[';
+  llvm::interleaveComma(range, printer, print);
+  printer << ']';
+}
+
 /// Parses `"scope"::"key"`, which ODS cannot say: `::` is no literal there.
 static ParseResult parseParameterName(OpAsmParser &parser, StringAttr &scope,
-                                      StringAttr &key) {
-  std::string scopeText, keyText;
-  if (parser.parseString(&scopeText) || parser.parseColon() ||
-      parser.parseColon() || parser.parseString(&keyText))
+                                      ArrayAttr &keys) {
+  Builder &builder = parser.getBuilder();
+  std::string text;
+  if (parser.parseString(&text) || parser.parseColon() || parser.parseColon())
     return failure();
-  scope = parser.getBuilder().getStringAttr(scopeText);
-  key = parser.getBuilder().getStringAttr(keyText);
+  scope = builder.getStringAttr(text);
+  SmallVector<Attribute> names;
+  if (parseOneOrMore(parser, [&]() -> ParseResult {
+        if (parser.parseString(&text))
+          return failure();
+        names.push_back(builder.getStringAttr(text));
+        return success();
+      }))
+    return failure();
+  keys = builder.getArrayAttr(names);
   return success();
 }
 
 static void printParameterName(OpAsmPrinter &printer, Operation *,
-                               StringAttr scope, StringAttr key) {
-  printer << scope << "::" << key;
+                               StringAttr scope, ArrayAttr keys) {
+  printer << scope << "::";
+  printOneOrMore(printer, keys, [&](Attribute key) { printer << key; });
+}
+
+static ParseResult parseSourceTypes(OpAsmParser &parser, ArrayAttr &types) {
+  SmallVector<Type> parsed;
+  if (parseOneOrMore(parser, [&]() -> ParseResult {
+        return parser.parseType(parsed.emplace_back());
+      }))
+    return failure();
+  types = parser.getBuilder().getTypeArrayAttr(parsed);
+  return success();
+}
+
+static void printSourceTypes(OpAsmPrinter &printer, Operation *,
+                             ArrayAttr types) {
+  printOneOrMore(printer, types.getAsValueRange<TypeAttr>(),
+                 [&](Type type) { printer << type; });
 }
 
 static ParseResult parseKernelName(OpAsmParser &parser, StringAttr &kernel) {
@@ -59,55 +102,108 @@ static void printKernelName(OpAsmPrinter &printer, Operation *,
 // Parameters
 //===----------------------------------------------------------------------===//
 
-RankedTensorType llmir::llm::getPackedType(RankedTensorType weight) {
+RankedTensorType llmir::llm::getPackedType(RankedTensorType weight,
+                                           bool gated) {
   if (weight.getRank() != 2 || !weight.hasStaticShape())
     return nullptr;
-  int64_t panels = llvm::divideCeil(weight.getDimSize(0), kPanelWidth);
-  int64_t depth = weight.getDimSize(1);
+  int64_t rows = weight.getDimSize(0), depth = weight.getDimSize(1);
+  if (gated && rows % 2 != 0)
+    return nullptr;
+  int64_t panels = llvm::divideCeil(gated ? rows / 2 : rows, kPanelWidth);
+  int64_t pairs = llvm::alignTo(depth, kPanelDepth) / 2;
+  SmallVector<int64_t> shape = {panels};
+  if (gated)
+    shape.push_back(2);
   Type element = weight.getElementType();
   if (element.isF32() || element.isF16())
-    return RankedTensorType::get({panels, depth, kPanelWidth}, element);
-  if (element.isBF16()) {
-    int64_t pairs = llvm::alignTo(depth, kPanelDepth) / 2;
-    return RankedTensorType::get({panels, pairs, kPanelWidth, 2}, element);
-  }
-  return nullptr;
+    shape.append({depth, kPanelWidth});
+  else if (element.isBF16())
+    shape.append({pairs, kPanelWidth, 2});
+  else
+    return nullptr;
+  return RankedTensorType::get(shape, element);
 }
 
 bool llmir::llm::hasPackedWeight(LinearOp op) {
   return rankedType(op.getWeight()).getRank() > 2;
 }
 
-RankedTensorType ParameterOp::getFileType() {
-  if (auto source = getSourceType())
-    return cast<RankedTensorType>(*source);
-  return cast<RankedTensorType>(getResult().getType());
+bool llmir::llm::isEpilogue(ActivationKind kind) {
+  return kind == ActivationKind::silu || kind == ActivationKind::gelu ||
+         kind == ActivationKind::gelu_tanh || kind == ActivationKind::relu ||
+         kind == ActivationKind::identity;
+}
+
+SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
+  if (auto types = getSourceTypes())
+    return llvm::map_to_vector(
+        types->getAsValueRange<TypeAttr>(),
+        [](Type type) { return cast<RankedTensorType>(type); });
+  return {cast<RankedTensorType>(getResult().getType())};
+}
+
+/// Checks that tensors can be laid end to end.
+static LogicalResult verifyParts(ParameterOp op,
+                                 ArrayRef<RankedTensorType> files) {
+  if (files.size() != op.getKeys().size())
+    return op.emitOpError()
+           << "names " << op.getKeys().size()
+           << " tensors, but gives the types of " << files.size();
+  if (files.size() == 1)
+    return success();
+  for (RankedTensorType file : files)
+    if (file.getRank() < 1 || file.getRank() > 2 ||
+        file.getRank() != files[0].getRank() ||
+        file.getShape().drop_front() != files[0].getShape().drop_front())
+      return op.emitOpError()
+             << "tensors laid end to end are vectors, or matrices of equally "
+                "long rows, but these are "
+             << files[0] << " and " << file;
+  return success();
 }
 
 LogicalResult ParameterOp::verify() {
-  if (getScope().empty() || getKey().empty())
+  if (getScope().empty() || getKeys().empty() ||
+      llvm::any_of(getKeys().getAsValueRange<StringAttr>(),
+                   [](StringRef key) { return key.empty(); }))
     return emitOpError("scope and key must not be empty");
-  RankedTensorType file = getFileType();
+  if (auto types = getSourceTypes())
+    for (Type type : types->getAsValueRange<TypeAttr>())
+      if (!isa<RankedTensorType>(type))
+        return emitOpError() << "reads ranked tensors, but not " << type;
+  SmallVector<RankedTensorType> files = getFileTypes();
   auto result = cast<RankedTensorType>(getResult().getType());
-  for (RankedTensorType type : {file, result})
+  SmallVector<RankedTensorType> all(files);
+  all.push_back(result);
+  for (RankedTensorType type : all)
     if (!type.hasStaticShape())
       return emitOpError() << "weights have static shapes, but this one is "
                            << type;
-  if (file == result)
+  if (failed(verifyParts(*this, files)))
+    return failure();
+  Type element = result.getElementType();
+  for (RankedTensorType file : files) {
+    Type fileElement = file.getElementType();
+    bool widens =
+        (fileElement.isBF16() || fileElement.isF16()) && element.isF32();
+    if (fileElement != element && !widens)
+      return emitOpError() << "parameters are only widened from bf16 or f16 to "
+                              "f32, not from "
+                           << fileElement << " to " << element;
+  }
+  SmallVector<int64_t> shape(files[0].getShape());
+  for (RankedTensorType file : ArrayRef(files).drop_front())
+    shape[0] += file.getDimSize(0);
+  auto whole = RankedTensorType::get(shape, element);
+  if (result == whole || result == getPackedType(whole) ||
+      result == getPackedType(whole, /*gated=*/true))
     return success();
-  Type fileElement = file.getElementType(), element = result.getElementType();
-  bool widens =
-      (fileElement.isBF16() || fileElement.isF16()) && element.isF32();
-  if (fileElement != element && !widens)
-    return emitOpError() << "parameters are only widened from bf16 or f16 to "
-                            "f32, not from "
-                         << fileElement << " to " << element;
-  RankedTensorType widened = RankedTensorType::get(file.getShape(), element);
-  if (result != widened && result != getPackedType(widened))
-    return emitOpError() << "result must have the file's shape or that of its "
-                            "panels, but is "
-                         << result << ", from " << file;
-  return success();
+  auto diagnostic = emitOpError()
+                    << "result must have the file's shape or that of its "
+                       "panels, but is "
+                    << result << ", from ";
+  llvm::interleaveComma(files, diagnostic);
+  return diagnostic;
 }
 
 //===----------------------------------------------------------------------===//
@@ -135,6 +231,13 @@ LogicalResult EmbeddingOp::verify() {
                             rankedType(getTable()).getDimSize(1)});
 }
 
+void LinearOp::build(OpBuilder &builder, OperationState &state, Type result,
+                     Value input, Value weight, Value bias, Value residual) {
+  build(builder, state, result, input, weight, /*norm=*/Value(), bias, residual,
+        /*epsilon=*/FloatAttr(), /*activation=*/ActivationKindAttr(),
+        /*gated=*/false);
+}
+
 LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
                                          Adaptor adaptor,
                                          SmallVectorImpl<Type> &inferred) {
@@ -145,8 +248,55 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
   // Some of a packed weight's outputs may be padding: it does not say how many.
   int64_t outputs =
       weight.getRank() > 2 ? ShapedType::kDynamic : weight.getDimSize(0);
+  if (adaptor.getGated() && !ShapedType::isDynamic(outputs))
+    outputs /= 2;
   return inferLike(adaptor.getInput(), {input.getDimSize(0), outputs},
                    inferred);
+}
+
+/// Checks the weight of a product with so many rows.
+static LogicalResult verifyProductWeight(LinearOp op, int64_t rows) {
+  auto input = rankedType(op.getInput());
+  auto weight = rankedType(op.getWeight());
+  if (weight.getRank() == 2) {
+    if (failed(verifyDim(op, "the weight's number of inputs",
+                         weight.getDimSize(1), input.getDimSize(1),
+                         "the input's last dimension")))
+      return failure();
+    if (!op.getGated())
+      return verifyResultShape(op, op.getResult().getType(),
+                               {input.getDimSize(0), weight.getDimSize(0)});
+    return verifyDim(op, "the gated weight's number of outputs",
+                     weight.getDimSize(0), rows,
+                     "twice the result's last dimension");
+  }
+  auto unpacked = RankedTensorType::get({rows, input.getDimSize(1)},
+                                        weight.getElementType());
+  RankedTensorType packed = getPackedType(unpacked, op.getGated());
+  if (weight == packed)
+    return success();
+  auto diagnostic = op.emitOpError() << "weight is " << weight;
+  if (packed)
+    return diagnostic << ", but the panels of " << unpacked
+                      << (op.getGated() ? ", gated," : "") << " are " << packed;
+  return diagnostic << ", but " << unpacked << " has no packed form";
+}
+
+/// Checks a norm before a product; `epsilon` is there if and only if it is.
+static LogicalResult verifyNormPrologue(LinearOp op) {
+  if (static_cast<bool>(op.getNorm()) != op.getEpsilon().has_value())
+    return op.emitOpError("has either both a norm and an epsilon, or neither");
+  if (!op.getNorm())
+    return success();
+  if (failed(verifyRank(op, "norm", op.getNorm().getType(), 1)) ||
+      failed(verifyDim(op, "the norm's size",
+                       rankedType(op.getNorm()).getDimSize(0),
+                       rankedType(op.getInput()).getDimSize(1),
+                       "the input's last dimension")))
+    return failure();
+  if (!op.getEpsilon()->isFinite() || op.getEpsilon()->convertToFloat() < 0.0f)
+    return op.emitOpError("epsilon must be finite and not negative");
+  return success();
 }
 
 LogicalResult LinearOp::verify() {
@@ -155,34 +305,20 @@ LogicalResult LinearOp::verify() {
     return failure();
   auto input = rankedType(getInput());
   auto result = rankedType(getResult());
-  auto weight = rankedType(getWeight());
-  if (weight.getRank() == 2) {
-    if (failed(verifyDim(*this, "the weight's number of inputs",
-                         weight.getDimSize(1), input.getDimSize(1),
-                         "the input's last dimension")) ||
-        failed(verifyResultShape(*this, result,
-                                 {input.getDimSize(0), weight.getDimSize(0)})))
-      return failure();
-  } else {
-    auto unpacked = RankedTensorType::get(
-        {result.getDimSize(1), input.getDimSize(1)}, weight.getElementType());
-    RankedTensorType packed = getPackedType(unpacked);
-    if (weight != packed) {
-      auto diagnostic = emitOpError() << "weight is " << weight;
-      if (packed)
-        return diagnostic << ", but the panels of " << unpacked << " are "
-                          << packed;
-      return diagnostic << ", but " << unpacked << " has no packed form";
-    }
-    if (failed(verifyResultShape(*this, result,
-                                 {input.getDimSize(0), result.getDimSize(1)})))
-      return failure();
-  }
+  int64_t rows = result.getDimSize(1);
+  if (getGated() && !ShapedType::isDynamic(rows))
+    rows *= 2;
+  if (failed(verifyProductWeight(*this, rows)) ||
+      failed(verifyResultShape(*this, result,
+                               {input.getDimSize(0), result.getDimSize(1)})) ||
+      failed(verifyNormPrologue(*this)))
+    return failure();
   if (Value bias = getBias()) {
     if (failed(verifyRank(*this, "bias", bias.getType(), 1)) ||
         failed(verifyDim(*this, "the bias's size",
-                         rankedType(bias).getDimSize(0), result.getDimSize(1),
-                         "the result's last dimension")))
+                         rankedType(bias).getDimSize(0), rows,
+                         getGated() ? "twice the result's last dimension"
+                                    : "the result's last dimension")))
       return failure();
   }
   if (Value residual = getResidual()) {
@@ -310,7 +446,8 @@ void CallKernelOp::build(OpBuilder &builder, OperationState &state,
       results.push_back(type);
   build(builder, state, results, builder.getStringAttr(kernel), inputs, outputs,
         /*accumulate=*/UnitAttr(), /*extras=*/ArrayAttr(),
-        /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
+        /*epsilon=*/FloatAttr(), /*activation=*/ActivationKindAttr(),
+        /*gated=*/UnitAttr(), /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
         /*window=*/IntegerAttr());
 }
 

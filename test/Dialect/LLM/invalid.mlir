@@ -373,8 +373,66 @@ func.func @case() {
 
 // The file's type is that of a tensor.
 func.func @case() {
-  // expected-error @+1 {{'llm.parameter' op attribute 'source_type' failed to satisfy constraint: type attribute of ranked tensor of any type values}}
-  %0 = "llm.parameter"() <{scope = "m", key = "w", source_type = i32}> : () -> tensor<4xf32>
+  // expected-error @+1 {{'llm.parameter' op reads ranked tensors, but not 'i32'}}
+  %0 = llm.parameter "model"::"w" from i32 : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op scope and key must not be empty}}
+  %0 = llm.parameter "model"::["a", ""] from [tensor<4xf32>, tensor<4xf32>] : tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op scope and key must not be empty}}
+  %0 = "llm.parameter"() <{scope = "m", keys = []}> : () -> tensor<4xf32>
+  return
+}
+
+// -----
+
+// Of several tensors, the result does not say what each is.
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op names 2 tensors, but gives the types of 1}}
+  %0 = llm.parameter "model"::["a", "b"] : tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op tensors laid end to end are vectors, or matrices of equally long rows, but these are 'tensor<4x8xf32>' and 'tensor<4x7xf32>'}}
+  %0 = llm.parameter "model"::["a", "b"] from [tensor<4x8xf32>, tensor<4x7xf32>] : tensor<8x8xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op tensors laid end to end are vectors, or matrices of equally long rows, but these are 'tensor<2x4x8xf32>' and 'tensor<2x4x8xf32>'}}
+  %0 = llm.parameter "model"::["a", "b"] from [tensor<2x4x8xf32>, tensor<2x4x8xf32>] : tensor<4x4x8xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op result must have the file's shape or that of its panels, but is 'tensor<7x8xf32>', from 'tensor<4x8xf32>', 'tensor<4x8xf32>'}}
+  %0 = llm.parameter "model"::["a", "b"] from [tensor<4x8xf32>, tensor<4x8xf32>] : tensor<7x8xf32>
+  return
+}
+
+// -----
+
+// Halves of 15 rows cannot alternate.
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op result must have the file's shape or that of its panels, but is 'tensor<1x2x8x32xf32>', from 'tensor<15x8xf32>'}}
+  %0 = llm.parameter "model"::"a" from tensor<15x8xf32> : tensor<1x2x8x32xf32>
   return
 }
 
@@ -648,6 +706,63 @@ func.func @case(%x: tensor<?x192xbf16>, %w: tensor<2x192x32xbf16>) {
 func.func @case(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) {
   // expected-error @+1 {{'llm.linear' op weight is 'tensor<2x96x32x2xbf16>', but the panels of 'tensor<65x192xbf16>' are 'tensor<3x96x32x2xbf16>'}}
   %0 = llm.linear %x, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x65xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xbf16>, %w: tensor<128x192xbf16>) {
+  // expected-error @+1 {{'llm.linear' op the gated weight's number of outputs is 128, but must be 126, twice the result's last dimension}}
+  %0 = llm.linear %x, %w activation silu gated : (tensor<?x192xbf16>, tensor<128x192xbf16>) -> tensor<?x63xf32>
+  return
+}
+
+// -----
+
+// The panels of two matrices alternate.
+func.func @case(%x: tensor<?x192xbf16>, %w: tensor<4x96x32x2xbf16>) {
+  // expected-error @+1 {{'llm.linear' op weight is 'tensor<4x96x32x2xbf16>', but the panels of 'tensor<128x192xbf16>', gated, are 'tensor<2x2x96x32x2xbf16>'}}
+  %0 = llm.linear %x, %w activation silu gated : (tensor<?x192xbf16>, tensor<4x96x32x2xbf16>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xbf16>, %w: tensor<128x192xbf16>, %b: tensor<64xf32>) {
+  // expected-error @+1 {{'llm.linear' op the bias's size is 64, but must be 128, twice the result's last dimension}}
+  %0 = llm.linear %x, %w bias %b activation silu gated : (tensor<?x192xbf16>, tensor<128x192xbf16>, tensor<64xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<64x192xbf16>, %n: tensor<64xf32>) {
+  // expected-error @+1 {{'llm.linear' op the norm's size is 64, but must be 192, the input's last dimension}}
+  %0 = llm.linear %x, %w norm %n {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<64x192xbf16>, tensor<64xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<64x192xbf16>, %n: tensor<1x192xf32>) {
+  // expected-error @+1 {{'llm.linear' op norm must be a tensor of rank 1, but is 'tensor<1x192xf32>'}}
+  %0 = llm.linear %x, %w norm %n {epsilon = 1.0e-05 : f32} : (tensor<?x192xf32>, tensor<64x192xbf16>, tensor<1x192xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<64x192xbf16>, %n: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.linear' op has either both a norm and an epsilon, or neither}}
+  %0 = llm.linear %x, %w norm %n : (tensor<?x192xf32>, tensor<64x192xbf16>, tensor<192xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x192xf32>, %w: tensor<64x192xbf16>, %n: tensor<192xf32>) {
+  // expected-error @+1 {{'llm.linear' op epsilon must be finite and not negative}}
+  %0 = llm.linear %x, %w norm %n {epsilon = -1.0 : f32} : (tensor<?x192xf32>, tensor<64x192xbf16>, tensor<192xf32>) -> tensor<?x64xf32>
   return
 }
 

@@ -11,13 +11,31 @@
 //===----------------------------------------------------------------------===//
 
 // CHECK-LABEL: func @example_parameter
-func.func @example_parameter() -> (tensor<192xbf16>, tensor<192xf32>) {
+func.func @example_parameter() -> (tensor<192xbf16>, tensor<192xf32>, tensor<128x192xbf16>) {
   // CHECK: llm.parameter "model"::"model.norm.weight" : tensor<192xbf16>
   %w = llm.parameter "model"::"model.norm.weight" : tensor<192xbf16>
   // CHECK: llm.parameter "model"::"model.norm.weight" from tensor<192xbf16> : tensor<192xf32>
   %x = llm.parameter "model"::"model.norm.weight" from tensor<192xbf16>
          : tensor<192xf32>
-  return %w, %x : tensor<192xbf16>, tensor<192xf32>
+  // CHECK: llm.parameter "model"::["k_proj.weight", "v_proj.weight"] from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
+  %y = llm.parameter "model"::["k_proj.weight", "v_proj.weight"]
+         from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
+  return %w, %x, %y : tensor<192xbf16>, tensor<192xf32>, tensor<128x192xbf16>
+}
+
+// Several tensors, each with its own type: vectors, matrices that are widened and
+// packed, and packed so that the panels of two halves alternate.
+// CHECK-LABEL: func @parameter_merged
+func.func @parameter_merged() {
+  // CHECK: llm.parameter "model"::["a", "b"] from [tensor<4xbf16>, tensor<3xf32>] : tensor<7xf32>
+  %0 = llm.parameter "model"::["a", "b"] from [tensor<4xbf16>, tensor<3xf32>] : tensor<7xf32>
+  // CHECK: llm.parameter "model"::["a", "b"] from [tensor<33x5xf16>, tensor<2x5xf32>] : tensor<2x5x32xf32>
+  %1 = llm.parameter "model"::["a", "b"] from [tensor<33x5xf16>, tensor<2x5xf32>] : tensor<2x5x32xf32>
+  // CHECK: llm.parameter "model"::["a", "b"] from [tensor<33x5xbf16>, tensor<33x5xbf16>] : tensor<2x2x16x32x2xbf16>
+  %2 = llm.parameter "model"::["a", "b"] from [tensor<33x5xbf16>, tensor<33x5xbf16>] : tensor<2x2x16x32x2xbf16>
+  // CHECK: llm.parameter "model"::"both" from tensor<66x5xf32> : tensor<2x2x5x32xf32>
+  %3 = llm.parameter "model"::"both" from tensor<66x5xf32> : tensor<2x2x5x32xf32>
+  return
 }
 
 // A parameter that is packed, of each element type that can be, and one that is
@@ -123,6 +141,34 @@ func.func @linear_optional(%x: tensor<3x4xf32>, %w: tensor<1x4x32xf32>,
   // CHECK: llm.linear %[[X]], %[[W]] residual %[[H]] :
   %1 = llm.linear %x, %w residual %h
     : (tensor<3x4xf32>, tensor<1x4x32xf32>, tensor<3x2xf32>) -> tensor<3x2xf32>
+  return
+}
+
+// A gated product of the norm of its input: panels of gates alternate with those
+// of what they gate.
+// CHECK-LABEL: func @example_linear_gated
+// CHECK-SAME: (%[[H:.*]]: tensor<?x64xf32>, %[[W:.*]]: tensor<4x2x32x32x2xbf16>, %[[N:.*]]: tensor<64xbf16>)
+func.func @example_linear_gated(
+    %h: tensor<?x64xf32>, %gate_up: tensor<4x2x32x32x2xbf16>,
+    %n: tensor<64xbf16>) -> tensor<?x128xbf16> {
+  // CHECK: llm.linear %[[H]], %[[W]] norm %[[N]] activation silu gated {epsilon = 9.99999974E-6 : f32} : (tensor<?x64xf32>, tensor<4x2x32x32x2xbf16>, tensor<64xbf16>) -> tensor<?x128xbf16>
+  %g = llm.linear %h, %gate_up norm %n activation silu gated
+         {epsilon = 1.0e-05 : f32}
+    : (tensor<?x64xf32>, tensor<4x2x32x32x2xbf16>, tensor<64xbf16>)
+    -> tensor<?x128xbf16>
+  return %g : tensor<?x128xbf16>
+}
+
+// CHECK-LABEL: func @linear_epilogue
+func.func @linear_epilogue(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>,
+                           %v: tensor<6x4xf32>, %b: tensor<6xf32>,
+                           %h: tensor<?x?xf32>) {
+  // CHECK: llm.linear %{{.*}}, %{{.*}} activation relu2 residual %{{.*}} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x?xf32>) -> tensor<?x?xf32>
+  %0 = llm.linear %x, %w activation relu2 residual %h
+    : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x?xf32>) -> tensor<?x?xf32>
+  // CHECK: llm.linear %{{.*}}, %{{.*}} bias %{{.*}} gated : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6xf32>) -> tensor<?x3xf32>
+  %1 = llm.linear %x, %v bias %b gated
+    : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6xf32>) -> tensor<?x3xf32>
   return
 }
 

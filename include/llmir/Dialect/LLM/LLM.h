@@ -30,11 +30,16 @@ namespace llmir::llm {
 
 /// Returns the type of `weight`, a matrix [N, K], packed into the panels that
 /// the runtime's products read (see `llm.linear`), or null where there is no
-/// such packing.
-mlir::RankedTensorType getPackedType(mlir::RankedTensorType weight);
+/// such packing. The panels of a gated weight, [2 N, K], are of its halves by
+/// turns.
+mlir::RankedTensorType getPackedType(mlir::RankedTensorType weight,
+                                     bool gated = false);
 
 /// Whether `op` multiplies by a weight that is packed into panels.
 bool hasPackedWeight(LinearOp op);
+
+/// Whether the runtime's products have this activation as an epilogue.
+bool isEpilogue(ActivationKind kind);
 
 /// The angles of an `llm.rope_table`.
 struct RopeFrequencies {

@@ -40,33 +40,37 @@ def LLM_MaskTensor : RankedTensorOf<[I1, LLM_Float]>;
 //===----------------------------------------------------------------------===//
 
 def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
-  let summary = "a named tensor of a weight file";
+  let summary = "a named tensor of a weight file, or several laid end to end";
   let description = [{
-    Yields the tensor `key` of the weights known as `scope`: those of the model
-    that is compiled are `model`, and the runtime has no others. Weights are never
-    part of a program; lowered, a parameter is an offset into the mapped file.
+    Yields the tensor of this name of the weights known as `scope`: those of the
+    model that is compiled are `model`, and the runtime has no others. Weights are
+    never part of a program; lowered, a parameter is an offset into the mapped
+    file. Several names, in brackets, are vectors, or matrices of equally long
+    rows, that are laid end to end along their first dimension.
 
     `from` gives the type the file has where it is another one than the result's:
     the same shape with an element type that is widened exactly, or a matrix that
-    is packed into panels for the target (see `llm.linear`). Both are done once,
-    when compiling.
+    is packed into panels for the target (see `llm.linear`). Of several tensors it
+    gives the type of each. All this is done once, when compiling.
 
     ```mlir
     %w = llm.parameter "model"::"model.norm.weight" : tensor<192xbf16>
     %x = llm.parameter "model"::"model.norm.weight" from tensor<192xbf16>
            : tensor<192xf32>
+    %y = llm.parameter "model"::["k_proj.weight", "v_proj.weight"]
+           from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
     ```
   }];
-  let arguments = (ins StrAttr:$scope, StrAttr:$key,
-                       OptionalAttr<TypeAttrOf<AnyRankedTensor>>:$source_type);
+  let arguments = (ins StrAttr:$scope, StrArrayAttr:$keys,
+                       OptionalAttr<TypeArrayAttr>:$source_types);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
-    custom<ParameterName>($scope, $key) (`from` $source_type^)? attr-dict `:`
-    type($result)
+    custom<ParameterName>($scope, $keys)
+    (`from` custom<SourceTypes>($source_types)^)? attr-dict `:` type($result)
   }];
   let extraClassDeclaration = [{
-    /// The type of the tensor in the weight file.
-    ::mlir::RankedTensorType getFileType();
+    /// The types of the tensors in the weight file, one for each key.
+    ::llvm::SmallVector<::mlir::RankedTensorType> getFileTypes();
   }];
   let hasVerifier = 1;
 }
@@ -118,15 +122,27 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
 def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
   let summary = "product with a weight matrix";
   let description = [{
-    `result[t, n] = residual[t, n] + bias[n] + sum_k input[t, k] * weight[n, k]`,
-    for input [T, K] and weight [N, K]; bias [N] and residual [T, N] are
-    optional. The sum is in f32, in an order that the weight's type and the CPU fix,
-    never the number of rows.
+    `sum[t, n] = bias[n] + sum_k input[t, k] * weight[n, k]`, for input [T, K] and
+    weight [N, K], with these around it, each if it is there:
+
+    * before the product, `norm` ([K]): the input is what `llm.rms_norm` makes of
+      it with this weight and `epsilon`, rounded to the weight's element type;
+    * after it, `activation`, of those that `llm.activation` lists:
+      `sum[t, n] = f(sum[t, n])`;
+    * `gated`: the weight has the rows of two matrices, [2 N, K], first those of the
+      gates and then those of what they gate, and so has the bias, [2 N]:
+      `sum[t, n] = f(sum[t, n]) * sum[t, N + n]`;
+    * `residual` ([T, N]): `sum[t, n] = residual[t, n] + sum[t, n]`.
+
+    The result, [T, N], is the sum, rounded. All sums are in f32, in an order that
+    the weight's type and the CPU fix, never the number of rows.
 
     A weight may be packed into panels of 32 outputs, which show in its shape:
     f32 and f16 as [ceil(N/32), K, 32], bf16 as [ceil(N/32), K'/2, 32, 2] with K' the
     next multiple of 32 from K on, since dot products take pairs. Padding is 0.
-    The types of input and result then say what K and N are.
+    The types of input and result then say what K and N are. A gated weight has a
+    panel of gates and one of what they gate by turns: [ceil(N/32), 2, K, 32] or
+    [ceil(N/32), 2, K'/2, 32, 2].
 
     ```mlir
     %y = llm.linear %x, %w
@@ -134,15 +150,29 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
     %z = llm.linear %x, %packed bias %b residual %h
       : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>, tensor<64xbf16>,
          tensor<?x64xf32>) -> tensor<?x64xf32>
+    %g = llm.linear %h, %gate_up norm %n activation silu gated
+           {epsilon = 1.0e-05 : f32}
+      : (tensor<?x64xf32>, tensor<4x2x32x32x2xbf16>, tensor<64xbf16>)
+      -> tensor<?x128xbf16>
     ```
   }];
   let arguments = (ins LLM_FloatTensor:$input, LLM_FloatTensor:$weight,
+                       Optional<LLM_FloatTensor>:$norm,
                        Optional<LLM_FloatTensor>:$bias,
-                       Optional<LLM_FloatTensor>:$residual);
+                       Optional<LLM_FloatTensor>:$residual,
+                       OptionalAttr<F32Attr>:$epsilon,
+                       OptionalAttr<LLM_ActivationKindAttr>:$activation,
+                       UnitAttr:$gated);
   let results = (outs LLM_FloatTensor:$result);
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input,
+                   "::mlir::Value":$weight, CArg<"::mlir::Value", "{}">:$bias,
+                   CArg<"::mlir::Value", "{}">:$residual)>
+  ];
   let assemblyFormat = [{
-    $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:`
-    functional-type(operands, results)
+    $input `,` $weight (`norm` $norm^)? (`bias` $bias^)?
+    (`activation` $activation^)? (`gated` $gated^)? (`residual` $residual^)?
+    attr-dict `:` functional-type(operands, results)
   }];
 }
 
@@ -443,7 +473,8 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     memrefs, in destination-passing style. A cache operand is changed in place.
     With `accumulate`, the outputs' contents are read as well as written. The
     last inputs may be ones that the kernel can do without: `extras` names them.
-    What `scale`, `softcap` and `window` are is said at `llm.attention`.
+    What `scale`, `softcap` and `window` are is said at `llm.attention`, and what
+    `epsilon`, `activation` and `gated` are at `llm.linear`.
 
     ```mlir
     %r = llm.call_kernel linear ins(%x, %w : tensor<?x192xbf16>,
@@ -461,6 +492,9 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     Variadic<AnyShaped>:$outputs,
     UnitAttr:$accumulate,
     OptionalAttr<StrArrayAttr>:$extras,
+    OptionalAttr<F32Attr>:$epsilon,
+    OptionalAttr<LLM_ActivationKindAttr>:$activation,
+    UnitAttr:$gated,
     OptionalAttr<F32Attr>:$scale,
     OptionalAttr<F32Attr>:$softcap,
     OptionalAttr<I64Attr>:$window);

@@ -56,6 +56,132 @@ def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
   }];
 }
 
+def LLMMergeProducts : Pass<"llm-merge-products", "::mlir::ModuleOp"> {
+  let summary = "Turn products of the same input into one";
+  let description = [{
+    Products of one input, of a block, whose weights are parameters, be they beside
+    the product or passed in by every call of a private function, become one
+    product by the parameter that lays theirs end to end, and slices of its
+    result. So do their biases. Types must be equal, and a weight must have no other
+    use. Two products that an activation gates are merged with each other only,
+    the gates first, and become one product in `--llm-fuse-activation`.
+
+    ```mlir
+    func.func @step(%x: tensor<?x64xf32>)
+        -> (tensor<?x32xf32>, tensor<?x16xf32>) {
+      %k = llm.parameter "model"::"k" : tensor<32x64xf32>
+      %y = llm.linear %x, %k
+        : (tensor<?x64xf32>, tensor<32x64xf32>) -> tensor<?x32xf32>
+      %v = llm.parameter "model"::"v" : tensor<16x64xf32>
+      %z = llm.linear %x, %v
+        : (tensor<?x64xf32>, tensor<16x64xf32>) -> tensor<?x16xf32>
+      return %y, %z : tensor<?x32xf32>, tensor<?x16xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @step(%arg0: tensor<?x64xf32>)
+        -> (tensor<?x32xf32>, tensor<?x16xf32>) {
+      %0 = llm.parameter "model"::["k", "v"] from [tensor<32x64xf32>,
+          tensor<16x64xf32>] : tensor<48x64xf32>
+      %1 = llm.linear %arg0, %0 : (tensor<?x64xf32>, tensor<48x64xf32>) ->
+          tensor<?x48xf32>
+      %c0 = arith.constant 0 : index
+      %dim = tensor.dim %1, %c0 : tensor<?x48xf32>
+      %extracted_slice = tensor.extract_slice %1[0, 0] [%dim, 32] [1, 1] :
+          tensor<?x48xf32> to tensor<?x32xf32>
+      %extracted_slice_0 = tensor.extract_slice %1[0, 32] [%dim, 16] [1, 1] :
+          tensor<?x48xf32> to tensor<?x16xf32>
+      return %extracted_slice, %extracted_slice_0 : tensor<?x32xf32>,
+          tensor<?x16xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numMerged", "num-merged", "Number of products merged">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"
+  ];
+}
+
+def LLMFuseActivation : Pass<"llm-fuse-activation"> {
+  let summary = "Fold an activation into the product before it";
+  let description = [{
+    Turns `llm.activation` of a product into the product's epilogue, and one that
+    gates the halves of a product into a gated product. Only kinds that the
+    runtime's products have are folded, and only products that nothing else reads.
+
+    ```mlir
+    func.func @mlp(%x: tensor<?x8xf32>, %w: tensor<12x8xf32>)
+        -> tensor<?x6xbf16> {
+      %c0 = arith.constant 0 : index
+      %y = llm.linear %x, %w
+        : (tensor<?x8xf32>, tensor<12x8xf32>) -> tensor<?x12xf32>
+      %t = tensor.dim %y, %c0 : tensor<?x12xf32>
+      %gate = tensor.extract_slice %y[0, 0] [%t, 6] [1, 1]
+        : tensor<?x12xf32> to tensor<?x6xf32>
+      %up = tensor.extract_slice %y[0, 6] [%t, 6] [1, 1]
+        : tensor<?x12xf32> to tensor<?x6xf32>
+      %z = llm.activation silu %gate, %up
+        : (tensor<?x6xf32>, tensor<?x6xf32>) -> tensor<?x6xbf16>
+      return %z : tensor<?x6xbf16>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @mlp(%arg0: tensor<?x8xf32>, %arg1: tensor<12x8xf32>) ->
+        tensor<?x6xbf16> {
+      %0 = llm.linear %arg0, %arg1 activation silu gated : (tensor<?x8xf32>,
+          tensor<12x8xf32>) -> tensor<?x6xbf16>
+      return %0 : tensor<?x6xbf16>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFused", "num-fused", "Number of activations folded">
+  ];
+}
+
+def LLMFuseNorm : Pass<"llm-fuse-norm"> {
+  let summary = "Fold a norm into the products that read it";
+  let description = [{
+    Turns an `llm.rms_norm` that only products read, as their input, into the
+    prologue of each. What it is rounded to must be the type of their weights, to
+    which a product rounds it.
+
+    ```mlir
+    func.func @head(%x: tensor<?x8xf32>, %n: tensor<8xbf16>,
+                    %w: tensor<12x8xbf16>) -> tensor<?x12xf32> {
+      %y = llm.rms_norm %x, %n {epsilon = 1.0e-05 : f32}
+        : (tensor<?x8xf32>, tensor<8xbf16>) -> tensor<?x8xbf16>
+      %z = llm.linear %y, %w
+        : (tensor<?x8xbf16>, tensor<12x8xbf16>) -> tensor<?x12xf32>
+      return %z : tensor<?x12xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @head(%arg0: tensor<?x8xf32>, %arg1: tensor<8xbf16>, %arg2:
+        tensor<12x8xbf16>) -> tensor<?x12xf32> {
+      %0 = llm.linear %arg0, %arg2 norm %arg1 {epsilon = 9.99999974E-6 : f32} :
+          (tensor<?x8xf32>, tensor<12x8xbf16>, tensor<8xbf16>) ->
+          tensor<?x12xf32>
+      return %0 : tensor<?x12xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFused", "num-fused", "Number of products that take a norm in">
+  ];
+}
+
 def LLMFuseResidual : Pass<"llm-fuse-residual"> {
   let summary = "Fold the addition of a residual into the product before it";
   let description = [{

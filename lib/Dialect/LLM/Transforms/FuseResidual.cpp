@@ -36,9 +36,11 @@ struct FuseResidual : OpRewritePattern<arith::AddFOp> {
       // A product that is rounded before the addition must stay so.
       if (!getElementTypeOrSelf(product.getType()).isF32())
         continue;
-      rewriter.replaceOpWithNewOp<LinearOp>(
-          add, TypeRange(add.getType()), linear.getInput(), linear.getWeight(),
-          linear.getBias(), residual);
+      auto sum = rewriter.create<LinearOp>(
+          add.getLoc(), add.getType(), linear.getInput(), linear.getWeight(),
+          linear.getNorm(), linear.getBias(), residual, linear.getEpsilonAttr(),
+          linear.getActivationAttr(), linear.getGatedAttr());
+      rewriter.replaceOp(add, sum);
       rewriter.eraseOp(linear);
       ++numFused;
       return success();

@@ -21,12 +21,19 @@ using namespace mlir;
 using namespace llmir::llm;
 
 /// Whether `use` is the weight of a product that a kernel can compute: kernels
-/// multiply equal types.
+/// multiply equal types, and what a norm makes is of the weight's.
 static bool isWeight(OpOperand &use) {
   auto linear = dyn_cast<LinearOp>(use.getOwner());
   return linear && &use == &linear.getWeightMutable() &&
-         getElementTypeOrSelf(linear.getInput()) ==
-             getElementTypeOrSelf(linear.getWeight());
+         (linear.getNorm() || getElementTypeOrSelf(linear.getInput()) ==
+                                  getElementTypeOrSelf(linear.getWeight()));
+}
+
+/// The type of a weight's panels at `use`, or null if it has none.
+static RankedTensorType packedTypeAt(OpOperand &use) {
+  auto type = dyn_cast<RankedTensorType>(use.get().getType());
+  return type ? getPackedType(type, cast<LinearOp>(use.getOwner()).getGated())
+              : nullptr;
 }
 
 namespace {
@@ -56,10 +63,13 @@ private:
                       [](Operation *user) { return isa<func::CallOp>(user); }))
       return;
     for (BlockArgument argument : function.getArguments()) {
-      auto type = dyn_cast<RankedTensorType>(argument.getType());
-      RankedTensorType packed = type ? getPackedType(type) : nullptr;
-      if (!packed || argument.use_empty() ||
-          !llvm::all_of(argument.getUses(), isWeight))
+      if (argument.use_empty() || !llvm::all_of(argument.getUses(), isWeight))
+        continue;
+      // As gates and as anything else, a weight is packed in two ways.
+      RankedTensorType packed = packedTypeAt(*argument.use_begin());
+      if (!packed || !llvm::all_of(argument.getUses(), [&](OpOperand &use) {
+            return packedTypeAt(use) == packed;
+          }))
         continue;
       unsigned index = argument.getArgNumber();
       if (!llvm::all_of(users, [&](Operation *user) {
@@ -67,7 +77,7 @@ private:
           }))
         continue;
       for (Operation *user : users)
-        packUse(user->getOpOperand(index));
+        packUse(user->getOpOperand(index), packed);
       argument.setType(packed);
       SmallVector<Type> inputs(function.getArgumentTypes());
       inputs[index] = packed;
@@ -78,24 +88,23 @@ private:
 
   /// Packs a parameter where a product is right beside it.
   void packUses(ParameterOp parameter) {
-    if (!getPackedType(cast<RankedTensorType>(parameter.getResult().getType())))
-      return;
     for (OpOperand &use : llvm::make_early_inc_range(parameter->getUses()))
       if (isWeight(use))
-        packUse(use);
+        if (RankedTensorType packed = packedTypeAt(use))
+          packUse(use, packed);
   }
 
   /// Replaces a parameter, at one use, by its packed form.
-  void packUse(OpOperand &use) {
+  void packUse(OpOperand &use, RankedTensorType packed) {
     auto parameter = use.get().getDefiningOp<ParameterOp>();
     OpBuilder builder(parameter);
     builder.setInsertionPointAfter(parameter);
-    auto packed = builder.create<ParameterOp>(
-        parameter.getLoc(),
-        getPackedType(cast<RankedTensorType>(parameter.getResult().getType())),
-        parameter.getScopeAttr(), parameter.getKeyAttr(),
-        TypeAttr::get(parameter.getFileType()));
-    use.set(packed);
+    auto panels = builder.create<ParameterOp>(
+        parameter.getLoc(), packed, parameter.getScopeAttr(),
+        parameter.getKeysAttr(),
+        builder.getTypeArrayAttr(
+            llvm::to_vector_of<Type>(parameter.getFileTypes())));
+    use.set(panels);
     ++numPacked;
   }
 };
