@@ -152,9 +152,9 @@ void checkBytes(const char *what, size_t found, int64_t expected) {
 }
 
 void pack(Bytes src, const std::string &srcDtype, int64_t n, int64_t k,
-          WritableBytes dst, const std::string &dstDtype, int64_t panelBegin,
+          WritableBytes dst, const WeightFormat &to, int64_t panelBegin,
           int64_t panelEnd, int threads) {
-  llmir_dtype from = parseDtype(srcDtype), to = parseDtype(dstDtype);
+  llmir_dtype from = parseDtype(srcDtype);
   int64_t bytes = packedBytes(to, n, k);
   int64_t panels = panelCount(n);
   if (panelEnd < 0)
@@ -270,23 +270,39 @@ NB_MODULE(_runtime, m) {
           },
           "logits"_a, "The token chosen from float32 logits [vocab_size].");
 
+  nb::class_<WeightFormat>(m, "WeightFormat", "How a weight is stored.")
+      .def(
+          "__init__",
+          [](WeightFormat *self, std::string_view kind, std::string_view scales,
+             int64_t groupSize, bool asymmetric) {
+            new (self) WeightFormat{parseWeightKind(kind), parseDtype(scales),
+                                    groupSize, asymmetric};
+          },
+          "kind"_a, "scales"_a = "f32", "group_size"_a = 0,
+          "asymmetric"_a = false,
+          "`kind` is f32, bf16, f16, int8, int4, w8a8 or w4a8; the rest is of "
+          "quantized weights: the type of their scales (f32, bf16 or f16), the "
+          "inputs that share one (0 for a whole row), and whether there are "
+          "zero points.")
+      .def_prop_ro("kind",
+                   [](const WeightFormat &self) {
+                     return std::string(weightKindName(self.kind));
+                   })
+      .def_prop_ro("scales",
+                   [](const WeightFormat &self) {
+                     return std::string(dtypeName(self.scales));
+                   })
+      .def_ro("group_size", &WeightFormat::groupSize)
+      .def_ro("asymmetric", &WeightFormat::asymmetric);
   m.def("pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
-        "dst_dtype"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
+        "format"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
         "Packs a weight [n, k], given as bytes, into panels of 32 output "
-        "columns. A range of panels writes only these, so that a large weight "
-        "can be packed in pieces.");
-  m.def(
-      "packed_shape",
-      [](const std::string &dtype, int64_t n, int64_t k) {
-        return packedShape(parseDtype(dtype), n, k);
-      },
-      "dtype"_a, "n"_a, "k"_a, "The shape of a packed weight [n, k].");
-  m.def(
-      "packed_bytes",
-      [](const std::string &dtype, int64_t n, int64_t k) {
-        return packedBytes(parseDtype(dtype), n, k);
-      },
-      "dtype"_a, "n"_a, "k"_a, "The size of a packed weight [n, k].");
+        "columns, and quantizes it if the format says so. A range of panels "
+        "writes only these, so that a large weight can be packed in pieces.");
+  m.def("packed_shape", &packedShape, "format"_a, "n"_a, "k"_a,
+        "The shape of a packed weight [n, k]; of a quantized one in bytes.");
+  m.def("packed_bytes", &packedBytes, "format"_a, "n"_a, "k"_a,
+        "The size of a packed weight [n, k].");
 
   m.def(
       "cpu_level", [] { return std::string(cpuLevelName(selectCpuLevel())); },

@@ -97,7 +97,7 @@ class _Rows:
     count: how many rows there are.
     width: how many numbers a row has.
     stored: the dtype that the rows are read in.
-    used: the one that they are packed in.
+    packing: how they are packed.
     panel_rows, panel_bytes: the rows of a panel, and its bytes.
     """
 
@@ -106,12 +106,12 @@ class _Rows:
         self._tensors = tensors
         self.count = sum(tensor.shape[0] for tensor, _ in tensors)
         self.width = tensors[0][0].shape[1]
-        self.used = used
         all_stored = {stored for _, stored in tensors}
         self.stored = all_stored.pop() if len(all_stored) == 1 else used
+        self.packing = runtime.WeightFormat(used.mlir)
         # Panels are outermost, and their columns come behind the inputs.
-        self.panel_rows = runtime.packed_shape(used.mlir, 1, self.width)[2]
-        self.panel_bytes = runtime.packed_bytes(used.mlir, 1, self.width)
+        self.panel_rows = runtime.packed_shape(self.packing, 1, self.width)[2]
+        self.panel_bytes = runtime.packed_bytes(self.packing, 1, self.width)
 
     def read(self, begin: int, end: int) -> Bytes:
         """Return the bytes of rows, mapped if they are of one tensor."""
@@ -145,14 +145,14 @@ def _packed(rows: _Rows, first: int, count: int) -> Iterator[Bytes]:
     buffer = np.empty(at_once // rows.panel_rows * rows.panel_bytes, np.uint8)
     for row in range(first, first + count, at_once):
         end = min(row + at_once, first + count)
-        piece = buffer[: runtime.packed_bytes(rows.used.mlir, end - row, rows.width)]
+        piece = buffer[: runtime.packed_bytes(rows.packing, end - row, rows.width)]
         runtime.pack_panels(
             rows.read(row, end),
             rows.stored.mlir,
             end - row,
             rows.width,
             piece,
-            rows.used.mlir,
+            rows.packing,
             threads=0 if len(piece) >= PARALLEL_BYTES else 1,
         )
         rows.release(row, end)

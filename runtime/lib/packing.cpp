@@ -3,11 +3,13 @@
 // Packing is a transposition of 32 rows at a time, in units of four bytes (one
 // f32, or a pair of bf16 or f16; the pairs of f16 are taken apart afterwards).
 // Rows are first staged, a few cache lines of each, so that both the weight and
-// the panels are touched in whole lines.
+// the panels are touched in whole lines. What becomes integers goes through
+// f32, a group at a time.
 #include "llmir/runtime/packing.h"
 
 #include "llmir/runtime/thread_pool.h"
 #include "narrow_floats.h"
+#include "quantize.h"
 
 #include <algorithm>
 #include <cstring>
@@ -80,15 +82,37 @@ void transpose(const uint32_t (*staged)[stagedUnits], int64_t units,
     }
 }
 
+int64_t roundUp(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
 int64_t unitsOf(llmir_dtype dtype, int64_t k) {
   if (dtype == LLMIR_F32)
     return k;
   if (dtype == LLMIR_F16)
     return (k + 1) / 2;
-  return (k + packedKMultiple - 1) / packedKMultiple * packedKMultiple / 2;
+  return roundUp(k, packedKMultiple) / 2;
 }
 
-int64_t bytesOfPanel(llmir_dtype dtype, int64_t k) {
+/// The numbers of a weight that is not quantized.
+llmir_dtype elementType(llmir_weight_format kind) {
+  return kind == LLMIR_WEIGHT_BF16  ? LLMIR_BF16
+         : kind == LLMIR_WEIGHT_F16 ? LLMIR_F16
+                                    : LLMIR_F32;
+}
+
+/// Inputs that share a scale, padding included.
+int64_t inputsOfGroup(const WeightFormat &format, int64_t k) {
+  return format.groupSize ? format.groupSize : roundUp(k, packedKMultiple);
+}
+
+int64_t bytesOfPanel(const WeightFormat &format, int64_t k) {
+  if (isQuantized(format.kind)) {
+    int64_t inputs = inputsOfGroup(format, k);
+    return roundUp(roundUp(k, inputs) / inputs * groupBytes(format, inputs),
+                   64);
+  }
+  llmir_dtype dtype = elementType(format.kind);
   if (dtype == LLMIR_F16)
     return k * panelColumns * 2;
   return unitsOf(dtype, k) * panelColumns * 4;
@@ -105,22 +129,29 @@ void splitPairs(const char *pairs, int64_t rows, char *out) {
   }
 }
 
+/// The same of the 32 rows of a panel, with zeros for those beyond n.
+void stageRows(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
+               int64_t n, int64_t k, int64_t panel, int64_t begin,
+               int64_t count, uint32_t (*staged)[stagedUnits]) {
+  int64_t rowBytes = k * dtypeBytes(srcDtype);
+  for (int64_t r = 0; r < panelColumns; ++r) {
+    int64_t row = panel * panelColumns + r;
+    if (row < n)
+      stageRow(srcDtype, dstDtype, src + row * rowBytes, k, begin, count,
+               staged[r]);
+    else
+      std::fill(staged[r], staged[r] + count, 0);
+  }
+}
+
 void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
                int64_t n, int64_t k, int64_t panel, char *dst) {
   uint32_t staged[panelColumns][stagedUnits];
   int64_t units = unitsOf(dstDtype, k);
-  int64_t rowBytes = k * dtypeBytes(srcDtype);
   for (int64_t u = 0; u < units; u += stagedUnits) {
     int64_t count = std::min(stagedUnits, units - u);
     int64_t rounded = (count + 3) / 4 * 4;
-    for (int64_t r = 0; r < panelColumns; ++r) {
-      int64_t row = panel * panelColumns + r;
-      if (row < n)
-        stageRow(srcDtype, dstDtype, src + row * rowBytes, k, u, rounded,
-                 staged[r]);
-      else
-        std::fill(staged[r], staged[r] + rounded, 0);
-    }
+    stageRows(srcDtype, dstDtype, src, n, k, panel, u, rounded, staged);
     char *out = dst + u * panelColumns * 4;
     if (rounded == count && dstDtype != LLMIR_F16) {
       transpose(staged, count, out);
@@ -135,17 +166,58 @@ void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
   }
 }
 
-void checkWeight(llmir_dtype dtype, int64_t n, int64_t k) {
-  if (dtype != LLMIR_F32 && dtype != LLMIR_BF16 && dtype != LLMIR_F16)
-    throw std::invalid_argument(
-        "weights are packed as f32, bf16 or f16, not as " +
-        (dtype == LLMIR_I32 ? std::string("i32")
-                            : "dtype " + std::to_string(int(dtype))));
+/// `x` is room for the group's numbers as f32.
+void packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
+                   const char *src, int64_t n, int64_t k, int64_t panel,
+                   float *x, char *dst) {
+  uint32_t staged[panelColumns][stagedUnits];
+  int64_t inputs = inputsOfGroup(format, k), bytes = groupBytes(format, inputs);
+  char *end = dst + bytesOfPanel(format, k);
+  for (int64_t begin = 0; begin < k; begin += inputs, dst += bytes) {
+    for (int64_t i = 0; i < inputs; i += stagedUnits) {
+      int64_t count = std::min(stagedUnits, inputs - i);
+      stageRows(srcDtype, LLMIR_F32, src, n, k, panel, begin + i, count,
+                staged);
+      transpose(staged, count, reinterpret_cast<char *>(x + i * panelColumns));
+    }
+    quantizeGroup(format, x, inputs, dst);
+  }
+  std::fill(dst, end, 0);
+}
+
+void checkWeight(int64_t n, int64_t k) {
   constexpr int64_t most = int64_t(1) << 40;
   if (n < 1 || k < 1 || n > most || k > most ||
       n > std::numeric_limits<int64_t>::max() / 64 / (k + 64))
     throw std::invalid_argument("a weight of " + std::to_string(n) + " x " +
                                 std::to_string(k) + " cannot be packed");
+}
+
+void checkFormat(const WeightFormat &format, int64_t k) {
+  if (format.kind < LLMIR_WEIGHT_F32 || format.kind > LLMIR_WEIGHT_W4A8)
+    throw std::invalid_argument("no weight format has the number " +
+                                std::to_string(int(format.kind)));
+  if (!isQuantized(format.kind))
+    return;
+  std::string name(weightKindName(format.kind));
+  if (format.scales != LLMIR_F32 && format.scales != LLMIR_BF16 &&
+      format.scales != LLMIR_F16)
+    throw std::invalid_argument("the scales of " + name +
+                                " weights are f32, bf16 or f16");
+  if (format.groupSize < 0 || format.groupSize % packedKMultiple != 0 ||
+      (format.groupSize > 0 && k % format.groupSize != 0))
+    throw std::invalid_argument(
+        "groups of " + std::to_string(format.groupSize) +
+        " inputs do not fit " + "a weight with " + std::to_string(k) +
+        ": a group is a multiple of 32 that divides them, or 0 for whole rows");
+  bool integers =
+      format.kind == LLMIR_WEIGHT_W8A8 || format.kind == LLMIR_WEIGHT_W4A8;
+  constexpr int64_t most = 65536;
+  if (integers && inputsOfGroup(format, k) > most)
+    throw std::invalid_argument(
+        "a sum of " + std::to_string(inputsOfGroup(format, k)) +
+        " products could overflow: " + name + " weights have groups of up to " +
+        std::to_string(most) + " inputs");
 }
 
 } // namespace
@@ -168,54 +240,107 @@ std::string_view dtypeName(llmir_dtype dtype) {
     return "f16";
   case LLMIR_I32:
     return "i32";
+  case LLMIR_I8:
+    return "i8";
   }
   return "unknown";
 }
 
 int64_t dtypeBytes(llmir_dtype dtype) {
+  if (dtype == LLMIR_I8)
+    return 1;
   return dtype == LLMIR_BF16 || dtype == LLMIR_F16 ? 2 : 4;
 }
 
 int64_t panelCount(int64_t n) { return (n + panelColumns - 1) / panelColumns; }
 
-std::vector<int64_t> packedShape(llmir_dtype dtype, int64_t n, int64_t k) {
-  checkWeight(dtype, n, k);
-  if (dtype != LLMIR_BF16)
+llmir_weight_format parseWeightKind(std::string_view name) {
+  for (int kind = LLMIR_WEIGHT_F32; kind <= LLMIR_WEIGHT_W4A8; ++kind)
+    if (name == weightKindName(llmir_weight_format(kind)))
+      return llmir_weight_format(kind);
+  throw std::invalid_argument(
+      "unknown weight format '" + std::string(name) +
+      "'; expected f32, bf16, f16, int8, int4, w8a8 or w4a8");
+}
+
+std::string_view weightKindName(llmir_weight_format kind) {
+  switch (kind) {
+  case LLMIR_WEIGHT_F32:
+    return "f32";
+  case LLMIR_WEIGHT_BF16:
+    return "bf16";
+  case LLMIR_WEIGHT_F16:
+    return "f16";
+  case LLMIR_WEIGHT_INT8:
+    return "int8";
+  case LLMIR_WEIGHT_INT4:
+    return "int4";
+  case LLMIR_WEIGHT_W8A8:
+    return "w8a8";
+  case LLMIR_WEIGHT_W4A8:
+    return "w4a8";
+  }
+  return "unknown";
+}
+
+bool isQuantized(llmir_weight_format kind) { return kind > LLMIR_WEIGHT_F16; }
+
+std::vector<int64_t> packedShape(const WeightFormat &format, int64_t n,
+                                 int64_t k) {
+  checkWeight(n, k);
+  checkFormat(format, k);
+  if (isQuantized(format.kind))
+    return {panelCount(n), bytesOfPanel(format, k)};
+  if (format.kind != LLMIR_WEIGHT_BF16)
     return {panelCount(n), k, panelColumns};
-  return {panelCount(n), unitsOf(dtype, k), panelColumns, 2};
+  return {panelCount(n), unitsOf(LLMIR_BF16, k), panelColumns, 2};
 }
 
-int64_t packedBytes(llmir_dtype dtype, int64_t n, int64_t k) {
-  checkWeight(dtype, n, k);
-  return panelCount(n) * bytesOfPanel(dtype, k);
+int64_t packedBytes(const WeightFormat &format, int64_t n, int64_t k) {
+  checkWeight(n, k);
+  checkFormat(format, k);
+  return panelCount(n) * bytesOfPanel(format, k);
 }
 
-void packPanels(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *src,
-                int64_t n, int64_t k, int64_t panelBegin, int64_t panelEnd,
-                void *dst, ThreadPool *pool) {
-  checkWeight(srcDtype, n, k);
-  checkWeight(dstDtype, n, k);
+void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                const void *src, int64_t n, int64_t k, int64_t panelBegin,
+                int64_t panelEnd, void *dst, ThreadPool *pool) {
+  if (srcDtype != LLMIR_F32 && srcDtype != LLMIR_BF16 && srcDtype != LLMIR_F16)
+    throw std::invalid_argument("weights are packed from f32, bf16 or f16");
+  checkWeight(n, k);
+  checkFormat(format, k);
   if (panelBegin < 0 || panelBegin > panelEnd || panelEnd > panelCount(n))
     throw std::invalid_argument(
         "panels " + std::to_string(panelBegin) + " to " +
         std::to_string(panelEnd) + " are not among the " +
         std::to_string(panelCount(n)) + " of this weight");
-  int64_t panelBytes = bytesOfPanel(dstDtype, k);
-  auto pack = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      packPanel(srcDtype, dstDtype, static_cast<const char *>(src), n, k,
-                panelBegin + i, static_cast<char *>(dst) + i * panelBytes);
+  int64_t panelBytes = bytesOfPanel(format, k);
+  bool quantized = isQuantized(format.kind);
+  int64_t groupFloats = quantized ? inputsOfGroup(format, k) * panelColumns : 0;
+  std::vector<float> groups((pool ? pool->threads() : 1) * groupFloats);
+  auto pack = [&](unsigned thread, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const char *from = static_cast<const char *>(src);
+      char *to = static_cast<char *>(dst) + i * panelBytes;
+      if (quantized)
+        packQuantized(srcDtype, format, from, n, k, panelBegin + i,
+                      groups.data() + thread * groupFloats, to);
+      else
+        packPanel(srcDtype, elementType(format.kind), from, n, k,
+                  panelBegin + i, to);
+    }
   };
+  int64_t panels = panelEnd - panelBegin;
   if (pool)
-    pool->parallelFor(panelEnd - panelBegin, pack);
+    pool->forRanges(panels, pool->evenGrain(panels), pack);
   else
-    pack(0, panelEnd - panelBegin);
+    pack(0, 0, panels);
 }
 
-void packPanels(llmir_dtype srcDtype, llmir_dtype dstDtype, const void *src,
-                int64_t n, int64_t k, void *dst, ThreadPool *pool) {
-  checkWeight(dstDtype, n, k);
-  packPanels(srcDtype, dstDtype, src, n, k, 0, panelCount(n), dst, pool);
+void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                const void *src, int64_t n, int64_t k, void *dst,
+                ThreadPool *pool) {
+  packPanels(srcDtype, format, src, n, k, 0, panelCount(n), dst, pool);
 }
 
 } // namespace llmir::runtime

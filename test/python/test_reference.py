@@ -131,10 +131,11 @@ class TestLinear:
         for n, k in [(64, 192), (33, 31), (1, 1)]:
             weight = normal(np.random.default_rng(k), (n, k), dtype)
             expected = pack(weight)
-            assert tuple(runtime.packed_shape(dtype, n, k)) == expected.shape
+            packing = runtime.WeightFormat(dtype)
+            assert tuple(runtime.packed_shape(packing, n, k)) == expected.shape
             panels = np.empty(expected.nbytes, np.uint8)
             source = weight.reshape(-1).view(np.uint8)
-            runtime.pack_panels(source, dtype, n, k, panels, dtype)
+            runtime.pack_panels(source, dtype, n, k, panels, packing)
             assert panels.tobytes() == expected.tobytes()
 
 

@@ -47,7 +47,9 @@ def entry(
     width = next(iter(tensors.values())).shape[1]
     size = rows * width * dtypes.by_mlir(dtype).bytes
     if packed:
-        size = _native.runtime().packed_bytes(dtype, rows // (1 + gated), width)
+        runtime = _native.runtime()
+        packing = runtime.WeightFormat(dtype)
+        size = runtime.packed_bytes(packing, rows // (1 + gated), width)
         size *= 1 + gated
     return {
         "kind": "parameter",
@@ -141,7 +143,8 @@ def test_any_size_of_piece(
 def packed(source: torch.Tensor, dtype: str) -> npt.NDArray[np.uint8]:
     """Return the panels of a weight, [panels, bytes]."""
     runtime = _native.runtime()
-    whole = np.zeros(runtime.packed_bytes(dtype, *source.shape), np.uint8)
+    packing = runtime.WeightFormat(dtype)
+    whole = np.zeros(runtime.packed_bytes(packing, *source.shape), np.uint8)
     raw = source.contiguous().view(torch.uint8).numpy().reshape(-1)
-    runtime.pack_panels(raw, NAMES[source.dtype], *source.shape, whole, dtype)
-    return whole.reshape(runtime.packed_shape(dtype, *source.shape)[0], -1)
+    runtime.pack_panels(raw, NAMES[source.dtype], *source.shape, whole, packing)
+    return whole.reshape(runtime.packed_shape(packing, *source.shape)[0], -1)

@@ -17,12 +17,12 @@ namespace {
 struct Weight {
   Weight(llmir_dtype dtype, int64_t n, int64_t k)
       : plain(dtype, {n, k}), packed(dtype, {0}) {
-    packed.sizes = packedShape(dtype, n, k);
-    packed.bytes.resize(packedBytes(dtype, n, k));
+    packed.sizes = packedShape(formatOf(dtype), n, k);
+    packed.bytes.resize(packedBytes(formatOf(dtype), n, k));
   }
   void pack() {
-    packPanels(plain.dtype, plain.dtype, plain.bytes.data(), plain.sizes[0],
-               plain.sizes[1], packed.bytes.data());
+    packPanels(plain.dtype, formatOf(plain.dtype), plain.bytes.data(),
+               plain.sizes[0], plain.sizes[1], packed.bytes.data());
   }
   Tensor plain, packed;
 };
@@ -43,9 +43,7 @@ void linear(Context &context, llmir_tensor x, Weight &w, llmir_tensor out,
   llmir_tensor norm = around.norm ? around.norm->view() : llmir_tensor{};
   llmir_tensor bias = around.bias ? around.bias->view() : llmir_tensor{};
   llmir_linear_params params{};
-  params.format = w.plain.dtype == LLMIR_BF16  ? LLMIR_WEIGHT_BF16
-                  : w.plain.dtype == LLMIR_F16 ? LLMIR_WEIGHT_F16
-                                               : LLMIR_WEIGHT_F32;
+  params.format = formatOf(w.plain.dtype).kind;
   params.activation = around.activation;
   params.gated = around.gated;
   params.epsilon = around.epsilon;

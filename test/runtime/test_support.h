@@ -69,6 +69,13 @@ inline float stored(llmir_dtype dtype, float value) {
 
 inline constexpr llmir_dtype floatTypes[] = {LLMIR_F32, LLMIR_BF16, LLMIR_F16};
 
+/// Of weights that are kept as numbers.
+inline WeightFormat formatOf(llmir_dtype dtype) {
+  return {dtype == LLMIR_BF16  ? LLMIR_WEIGHT_BF16
+          : dtype == LLMIR_F16 ? LLMIR_WEIGHT_F16
+                               : LLMIR_WEIGHT_F32};
+}
+
 /// A dense tensor of f32, bf16, f16 or i32.
 class Tensor {
 public:
@@ -136,6 +143,54 @@ public:
   llmir_dtype dtype;
   std::vector<int64_t> sizes;
   std::vector<char> bytes;
+};
+
+/// Reads a packed weight of integers, as packing.h describes it.
+struct Unpacked {
+  Unpacked(const WeightFormat &format, const char *packed, int64_t n, int64_t k)
+      : format(format), packed(reinterpret_cast<const uint8_t *>(packed)),
+        bits(format.kind == LLMIR_WEIGHT_INT8 ||
+                     format.kind == LLMIR_WEIGHT_W8A8
+                 ? 8
+                 : 4),
+        inputs(format.groupSize ? format.groupSize : (k + 31) / 32 * 32),
+        scaleBytes(format.scales == LLMIR_F32 ? 4 : 2),
+        groupBytes(32 * (inputs * bits / 8 + scaleBytes + format.asymmetric)),
+        panelBytes(packedBytes(format, n, k) / ((n + 31) / 32)) {}
+
+  const uint8_t *group(int64_t row, int64_t i) const {
+    return packed + row / 32 * panelBytes + i / inputs * groupBytes;
+  }
+  double scale(int64_t row, int64_t i) const {
+    const uint8_t *at =
+        group(row, i) + inputs * 4 * bits + row % 32 * scaleBytes;
+    if (format.scales == LLMIR_F32) {
+      float scale;
+      std::memcpy(&scale, at, 4);
+      return scale;
+    }
+    uint16_t half;
+    std::memcpy(&half, at, 2);
+    return format.scales == LLMIR_F16 ? fromF16(half) : fromBF16(half);
+  }
+  /// q - z
+  int integer(int64_t row, int64_t i) const {
+    const uint8_t *numbers = group(row, i);
+    int zero = bits == 8 ? 128 : 8;
+    if (format.asymmetric)
+      zero = numbers[inputs * 4 * bits + 32 * scaleBytes + row % 32];
+    int64_t inside = i % inputs;
+    if (bits == 8)
+      return numbers[(inside / 4 * 32 + row % 32) * 4 + inside % 4] - zero;
+    static constexpr int shifts[] = {0, 16, 4, 20, 8, 24, 12, 28};
+    uint32_t word;
+    std::memcpy(&word, numbers + (inside / 8 * 32 + row % 32) * 4, 4);
+    return int(word >> shifts[inside % 8] & 15) - zero;
+  }
+
+  WeightFormat format;
+  const uint8_t *packed;
+  int64_t bits, inputs, scaleBytes, groupBytes, panelBytes;
 };
 
 inline std::vector<CpuLevel> testedLevels() {
