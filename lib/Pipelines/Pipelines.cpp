@@ -26,7 +26,11 @@ static void addCleanup(OpPassManager &manager) {
 void llmir::buildOptimizePipeline(OpPassManager &manager) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
+  // What surrounds a product, from the outside in: the residual is added to
+  // what the activation makes.
   manager.addPass(llm::createLLMMergeProducts());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
   manager.addPass(llm::createLLMPackParameters());
   addCleanup(manager);

@@ -1,7 +1,8 @@
 // RUN: llmir-opt %S/Inputs/two-layer-step.mlir -llm-optimize | FileCheck %s
 
-// A whole step: every weight of a product is packed, both layers share one
-// function, residuals are folded into products, and nothing has left the dialect.
+// A whole step: products of one input are one, with what surrounds them folded in;
+// their weights are packed; both layers share one function; and nothing has left the
+// dialect.
 
 // The tied embedding stands here twice, once for each use.
 // CHECK-LABEL: func @step
@@ -9,17 +10,27 @@
 // CHECK-DAG: %[[HEAD:.*]] = llm.parameter "model"::"model.embed_tokens.weight" from tensor<1024x192xbf16> : tensor<32x96x32x2xbf16>
 // CHECK: llm.embedding %{{.*}}, %[[EMBED]]
 // CHECK-DAG: llm.parameter "model"::"model.layers.0.input_layernorm.weight" : tensor<192xbf16>
+// CHECK-DAG: llm.parameter "model"::["model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight"] from [tensor<192x192xbf16>, tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<10x96x32x2xbf16>
+// CHECK-DAG: llm.parameter "model"::["model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.up_proj.weight"] from [tensor<512x192xbf16>, tensor<512x192xbf16>] : tensor<16x2x96x32x2xbf16>
 // CHECK-DAG: llm.parameter "model"::"model.layers.0.mlp.down_proj.weight" from tensor<192x512xbf16> : tensor<6x256x32x2xbf16>
 // CHECK: %[[L0:.*]]:2 = call @decoder_layer(
 // CHECK: %[[L1:.*]]:2 = call @decoder_layer(%[[L0]]#0, %[[L0]]#1,
 // CHECK-NOT: call
-// CHECK: llm.linear %{{.*}}, %[[HEAD]] :
+// CHECK: llm.linear %{{.*}}, %[[HEAD]] norm %{{.*}} {epsilon = 9.99999974E-6 : f32} :
 // CHECK: return %{{.*}}, %[[L1]]#1
 
 // CHECK: func private @decoder_layer(%[[H:[^ ]*]]: tensor<?x192xf32>
-// CHECK-NOT: arith.addf
-// CHECK: %[[MID:.*]] = llm.linear %{{.*}}, %{{.*}} residual %[[H]] :
-// CHECK-NOT: arith.addf
-// CHECK: llm.linear %{{.*}}, %{{.*}} residual %[[MID]] :
+// CHECK-NOT: llm.rms_norm
+// CHECK: %[[QKV:.*]] = llm.linear %[[H]], %{{.*}} norm %{{.*}} {{.*}} -> tensor<?x320xf32>
+// CHECK: tensor.extract_slice %[[QKV]][0, 0]
+// CHECK: tensor.extract_slice %[[QKV]][0, 192]
+// CHECK: tensor.extract_slice %[[QKV]][0, 256]
+// CHECK-NOT: llm.linear
+// CHECK: llm.append_kv
+// CHECK-NEXT: %[[O:.*]] = llm.paged_attention
+// CHECK-NEXT: %[[FLAT:.*]] = tensor.collapse_shape %[[O]]
+// CHECK-NEXT: %[[MID:.*]] = llm.linear %[[FLAT]], %{{.*}} residual %[[H]] :
+// CHECK-NEXT: %[[ACT:.*]] = llm.linear %[[MID]], %{{.*}} norm %{{.*}} activation silu gated {{.*}} -> tensor<?x512xbf16>
+// CHECK-NEXT: llm.linear %[[ACT]], %{{.*}} residual %[[MID]] :
 // CHECK-NEXT: return
 // CHECK-NOT: func

@@ -171,7 +171,7 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
   ];
   let assemblyFormat = [{
     $input `,` $weight (`norm` $norm^)? (`bias` $bias^)?
-    (`activation` $activation^)? (`gated` $gated^)? (`residual` $residual^)?
+    (`activation` `` $activation^)? (`gated` $gated^)? (`residual` $residual^)?
     attr-dict `:` functional-type(operands, results)
   }];
 }
