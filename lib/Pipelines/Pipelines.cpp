@@ -23,7 +23,8 @@ static void addCleanup(OpPassManager &manager) {
   manager.addPass(createCSEPass());
 }
 
-void llmir::buildOptimizePipeline(OpPassManager &manager) {
+void llmir::buildOptimizePipeline(OpPassManager &manager,
+                                  const OptimizePipelineOptions &options) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
   // What surrounds a product, from the outside in: the residual is added to
@@ -32,6 +33,10 @@ void llmir::buildOptimizePipeline(OpPassManager &manager) {
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+  if (options.quantize != "none")
+    manager.addPass(llm::createLLMQuantizeWeights(
+        {options.quantize, options.quantizeGroupSize,
+         options.quantizeAsymmetric, options.quantizeScales}));
   manager.addPass(llm::createLLMPackParameters());
   addCleanup(manager);
 }
@@ -44,7 +49,7 @@ void llmir::buildLinalgPipeline(OpPassManager &manager) {
 }
 
 void llmir::buildBuffersPipeline(OpPassManager &manager,
-                                 const CPUPipelineOptions &options) {
+                                 const BuffersPipelineOptions &options) {
   manager.addPass(llm::createLLMVerifyStep());
   manager.addPass(createConvertLLMToKernels());
   manager.addPass(createConvertLLMToLinalg({/*keepKernels=*/true}));
@@ -87,19 +92,21 @@ void llmir::buildLLVMPipeline(OpPassManager &manager) {
 
 void llmir::buildCPUPipeline(OpPassManager &manager,
                              const CPUPipelineOptions &options) {
-  buildOptimizePipeline(manager);
-  buildBuffersPipeline(manager, options);
+  buildOptimizePipeline(manager, options);
+  BuffersPipelineOptions buffers;
+  buffers.maxBatchTokens = options.maxBatchTokens;
+  buildBuffersPipeline(manager, buffers);
   buildLLVMPipeline(manager);
 }
 
 void llmir::registerPipelines() {
-  PassPipelineRegistration<>(
+  PassPipelineRegistration<OptimizePipelineOptions>(
       "llm-optimize", "Optimize an imported program within the llm dialect",
       buildOptimizePipeline);
   PassPipelineRegistration<>(
       "llm-to-linalg", "Lower a program to its reference meaning in linalg",
       buildLinalgPipeline);
-  PassPipelineRegistration<CPUPipelineOptions>(
+  PassPipelineRegistration<BuffersPipelineOptions>(
       "llm-to-buffers",
       "Lower an optimized program to planned buffers and vector code",
       buildBuffersPipeline);

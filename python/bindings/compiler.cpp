@@ -322,11 +322,28 @@ private:
     result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
     result["sources"] = sources;
     result["dtype"] = nameOf(type.getElementType());
+    if (auto panels = entry.getAs<TypeAttr>("panels")) {
+      auto quantized = cast<QuantizedTensorType>(panels.getValue());
+      result["packed"] = true;
+      result["gated"] = quantized.getPacking() == Packing::gated_panels;
+      result["format"] = describeFormat(quantized);
+      return result;
+    }
     result["packed"] = type.getShape() != ArrayRef(shape);
     result["gated"] =
         type ==
         getPackedType(RankedTensorType::get(shape, type.getElementType()),
                       /*gated=*/true);
+    return result;
+  }
+
+  /// What the runtime's WeightFormat is made of.
+  static nb::dict describeFormat(QuantizedTensorType type) {
+    nb::dict result;
+    result["kind"] = type.getStorage().getWidth() == 8 ? "int8" : "int4";
+    result["scales"] = nameOf(type.getScales());
+    result["group_size"] = type.getGroupSize();
+    result["asymmetric"] = type.getAsymmetric();
     return result;
   }
 

@@ -250,7 +250,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 
 // An llmir_tensor has a dtype that the runtime knows.
 func.func @step(%x: memref<4xf64>) {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'memref<4xf64>'}}
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16, i32 or i8 with up to 4 dimensions, not 'memref<4xf64>'}}
   llm.call_kernel linear ins(%x, %x : memref<4xf64>, memref<4xf64>) outs(%x : memref<4xf64>)
   return
 }
@@ -259,7 +259,7 @@ func.func @step(%x: memref<4xf64>) {
 
 // It has room for four dimensions.
 func.func @step(%x: memref<1x2x3x4x5xf32>) {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'memref<1x2x3x4x5xf32>'}}
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16, i32 or i8 with up to 4 dimensions, not 'memref<1x2x3x4x5xf32>'}}
   llm.call_kernel linear ins(%x, %x : memref<1x2x3x4x5xf32>, memref<1x2x3x4x5xf32>) outs(%x : memref<1x2x3x4x5xf32>)
   return
 }
@@ -268,7 +268,7 @@ func.func @step(%x: memref<1x2x3x4x5xf32>) {
 
 // It describes buffers, not tensors.
 func.func @step(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
-  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16 or i32 with up to 4 dimensions, not 'tensor<4x4xf32>'}}
+  // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16, i32 or i8 with up to 4 dimensions, not 'tensor<4x4xf32>'}}
   %0 = llm.call_kernel linear ins(%x, %x : tensor<4x4xf32>, tensor<4x4xf32>) outs(%x : tensor<4x4xf32>) -> tensor<4x4xf32>
   return %0 : tensor<4x4xf32>
 }
@@ -345,5 +345,53 @@ func.func @step(%x: memref<4x4xf32>) {
 func.func @step(%x: memref<4x4xf32>) {
   // expected-error @+1 {{linear takes no softcap or window}}
   llm.call_kernel linear ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {window = 4 : i64}
+  return
+}
+
+// -----
+
+// What bytes mean is said.
+func.func @step(%x: memref<4x64xf32>, %w: memref<1x2176xi8>) {
+  // expected-error @+1 {{needs weight_type, which says what the bytes of the weight are}}
+  llm.call_kernel linear ins(%x, %w : memref<4x64xf32>, memref<1x2176xi8>) outs(%x : memref<4x64xf32>)
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x64xf32>) {
+  // expected-error @+1 {{has a weight_type, and no bytes for a weight}}
+  llm.call_kernel linear ins(%x, %x : memref<4x64xf32>, memref<4x64xf32>) outs(%x : memref<4x64xf32>)
+    {weight_type = !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x64xf32>) {
+  // expected-error @+1 {{rounds its input for a quantized weight only}}
+  llm.call_kernel linear ins(%x, %x : memref<4x64xf32>, memref<4x64xf32>) outs(%x : memref<4x64xf32>)
+    {input_type = !llm.quantized_tensor<?x64xi8, scales = f32, axis = 1>}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x64xf32>, %w: memref<1x2048xi8>) {
+  // expected-error @+1 {{weight is 'memref<1x2048xi8>', which are not the panels of '!llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>'}}
+  llm.call_kernel linear ins(%x, %w : memref<4x64xf32>, memref<1x2048xi8>) outs(%x : memref<4x64xf32>)
+    {weight_type = !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>}
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+func.func @step(%kv: !kv, %x: memref<?x2x32xf32>, %slots: memref<?xi32>) {
+  %c0 = arith.constant 0 : index
+  // expected-error @+1 {{append_kv takes no weight}}
+  llm.call_kernel append_kv ins(%kv, %c0, %x, %x, %slots : !kv, index, memref<?x2x32xf32>, memref<?x2x32xf32>, memref<?xi32>)
+    {weight_type = !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>}
   return
 }

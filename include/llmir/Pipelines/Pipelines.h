@@ -11,7 +11,38 @@
 
 namespace llmir {
 
-struct CPUPipelineOptions : mlir::PassPipelineOptions<CPUPipelineOptions> {
+struct OptimizePipelineOptions
+    : mlir::PassPipelineOptions<OptimizePipelineOptions> {
+  Option<std::string> quantize{
+      *this, "quantize",
+      llvm::cl::desc("The format of the products' weights: none, or one of "
+                     "--llm-quantize-weights"),
+      llvm::cl::init("none")};
+  Option<int64_t> quantizeGroupSize{
+      *this, "quantize-group-size",
+      llvm::cl::desc("The inputs that share a scale; 0 for whole rows, -1 for "
+                     "what the format has"),
+      llvm::cl::init(-1)};
+  Option<bool> quantizeAsymmetric{
+      *this, "quantize-asymmetric",
+      llvm::cl::desc("Give groups a zero point as well"),
+      llvm::cl::init(false)};
+  Option<std::string> quantizeScales{
+      *this, "quantize-scales",
+      llvm::cl::desc("The type of the scales: auto, f32, f16 or bf16"),
+      llvm::cl::init("auto")};
+};
+
+struct BuffersPipelineOptions
+    : mlir::PassPipelineOptions<BuffersPipelineOptions> {
+  Option<int64_t> maxBatchTokens{
+      *this, "max-batch-tokens",
+      llvm::cl::desc("The most tokens that one step takes"),
+      llvm::cl::init(512)};
+};
+
+/// Those of both.
+struct CPUPipelineOptions : OptimizePipelineOptions {
   Option<int64_t> maxBatchTokens{
       *this, "max-batch-tokens",
       llvm::cl::desc("The most tokens that one step takes"),
@@ -19,14 +50,15 @@ struct CPUPipelineOptions : mlir::PassPipelineOptions<CPUPipelineOptions> {
 };
 
 /// `llm-optimize`: the passes that stay in the dialect.
-void buildOptimizePipeline(mlir::OpPassManager &manager);
+void buildOptimizePipeline(mlir::OpPassManager &manager,
+                           const OptimizePipelineOptions &options);
 
 /// `llm-to-linalg`: the reference meaning, on tensors.
 void buildLinalgPipeline(mlir::OpPassManager &manager);
 
 /// `llm-to-buffers`: an optimized step on buffers, planned and vectorized.
 void buildBuffersPipeline(mlir::OpPassManager &manager,
-                          const CPUPipelineOptions &options);
+                          const BuffersPipelineOptions &options);
 
 /// `llm-to-llvm`: what `llm-to-buffers` leaves, in the LLVM dialect.
 void buildLLVMPipeline(mlir::OpPassManager &manager);

@@ -84,11 +84,19 @@ std::optional<llmir_dtype> dtypeOf(Type type) {
     return LLMIR_F16;
   if (type.isInteger(32))
     return LLMIR_I32;
+  if (type.isInteger(8))
+    return LLMIR_I8;
   return std::nullopt;
 }
 
 /// The format of the packed weight that a product takes.
 llmir_weight_format weightFormatOf(CallKernelOp op) {
+  if (std::optional<Type> type = op.getWeightType()) {
+    bool isByte = cast<QuantizedTensorType>(*type).getStorage().getWidth() == 8;
+    if (op.getInputType())
+      return isByte ? LLMIR_WEIGHT_W8A8 : LLMIR_WEIGHT_W4A8;
+    return isByte ? LLMIR_WEIGHT_INT8 : LLMIR_WEIGHT_INT4;
+  }
   Type element = getElementTypeOrSelf(op.getInputs()[1]);
   return element.isBF16()  ? LLMIR_WEIGHT_BF16
          : element.isF16() ? LLMIR_WEIGHT_F16
@@ -226,10 +234,13 @@ private:
     };
     if (kernel.parameters == Parameters::Linear) {
       Type i32 = rewriter.getI32Type();
+      auto weight = op.getWeightType()
+                        ? cast<QuantizedTensorType>(*op.getWeightType())
+                        : QuantizedTensorType();
       addInteger(i32, weightFormatOf(op));
-      addInteger(i32, LLMIR_F32);
-      addInteger(i64, 0);
-      addInteger(i32, 0);
+      addInteger(i32, weight ? *dtypeOf(weight.getScales()) : LLMIR_F32);
+      addInteger(i64, weight ? weight.getGroupSize() : 0);
+      addInteger(i32, weight && weight.getAsymmetric());
       addInteger(i32, activationOf(op.getActivation().value_or(
                           ActivationKind::identity)));
       addInteger(i32, op.getGated());
@@ -426,6 +437,8 @@ private:
       return op.emitError() << kernel->name << " takes no softcap or window";
     if (op.getAccumulate() && kernel->parameters != Parameters::Linear)
       return op.emitError() << kernel->name << " does not accumulate";
+    if (failed(verifyFormat(op, *kernel)))
+      return failure();
     for (Type type : op->getOperandTypes()) {
       if (!isa<ShapedType>(type))
         continue;
@@ -433,10 +446,39 @@ private:
       if (!memref || !isStrided(memref) || !dtypeOf(memref.getElementType()) ||
           memref.getRank() > LLMIR_MAX_RANK)
         return op.emitError()
-               << "kernels take strided memrefs of f32, bf16, f16 or i32 with "
-                  "up to "
+               << "kernels take strided memrefs of f32, bf16, f16, i32 or i8 "
+                  "with up to "
                << LLMIR_MAX_RANK << " dimensions, not " << type;
     }
+    return success();
+  }
+
+  /// Checks what a call says of its weight: bytes are one of known panels.
+  static LogicalResult verifyFormat(CallKernelOp op,
+                                    const KernelEntry &kernel) {
+    std::optional<Type> type = op.getWeightType();
+    if (kernel.parameters != Parameters::Linear) {
+      if (type || op.getInputType())
+        return op.emitError() << kernel.name << " takes no weight";
+      return success();
+    }
+    auto weight = dyn_cast<MemRefType>(op.getInputs()[1].getType());
+    bool isBytes = weight && weight.getElementType().isInteger(8);
+    if (isBytes != type.has_value())
+      return op.emitError()
+             << (isBytes ? "needs weight_type, which says what the bytes of "
+                           "the weight are"
+                         : "has a weight_type, and no bytes for a weight");
+    if (!type) {
+      if (op.getInputType())
+        return op.emitError("rounds its input for a quantized weight only");
+      return success();
+    }
+    auto quantized = llvm::cast<QuantizedTensorType>(*type);
+    if (!quantized.isInPanels() ||
+        quantized.getPanelsType().getShape() != weight.getShape())
+      return op.emitError() << "weight is " << weight
+                            << ", which are not the panels of " << quantized;
     return success();
   }
 

@@ -74,6 +74,8 @@ private:
       entry.set("keys", parameter.getKeysAttr());
       entry.set("sources", builder.getTypeArrayAttr(llvm::to_vector_of<Type>(
                                parameter.getFileTypes())));
+      if (parameter.getPanelsTypeAttr())
+        entry.set("panels", parameter.getPanelsTypeAttr());
     } else {
       auto table = cast<RopeTableOp>(op);
       entry.set("theta", table.getThetaAttr());

@@ -57,6 +57,49 @@ Value convertElements(OpBuilder &builder, Location loc, Value tensor,
   return builder.create<arith::TruncFOp>(loc, converted, tensor);
 }
 
+/// `tensor` in a type that kernels read.
+Value kernelFloats(OpBuilder &builder, Location loc, Value tensor) {
+  if (isKernelFloat(getElementTypeOrSelf(tensor)))
+    return tensor;
+  return convertElements(builder, loc, tensor, builder.getF32Type());
+}
+
+/// Replaces a product by a call of its kernel on `input` and panels.
+template <typename Product>
+CallKernelOp lowerProduct(PatternRewriter &rewriter, Product op, Value input,
+                          Value panels) {
+  // A residual is what the kernel adds to, in f32. Without one it rounds
+  // itself.
+  Location loc = op.getLoc();
+  auto type = cast<RankedTensorType>(op.getResult().getType());
+  Type f32 = rewriter.getF32Type();
+  bool rounds = !op.getResidual() && isKernelFloat(type.getElementType());
+  Value out =
+      op.getResidual()
+          ? convertElements(rewriter, loc, op.getResidual(), f32)
+          : emptyResult(rewriter, loc, rounds ? type : type.clone(f32), input);
+  SmallVector<Value> inputs = {input, panels};
+  SmallVector<StringRef> extras;
+  auto addExtra = [&](StringRef name, Value value) {
+    if (!value)
+      return;
+    extras.push_back(name);
+    inputs.push_back(kernelFloats(rewriter, loc, value));
+  };
+  addExtra("norm", op.getNorm());
+  addExtra("bias", op.getBias());
+  auto call = rewriter.create<CallKernelOp>(loc, "linear", inputs, out);
+  if (!extras.empty())
+    call.setExtrasAttr(rewriter.getStrArrayAttr(extras));
+  call.setAccumulate(static_cast<bool>(op.getResidual()));
+  call.setEpsilonAttr(op.getEpsilonAttr());
+  call.setActivationAttr(op.getActivationAttr());
+  call.setGated(op.getGated());
+  rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
+                                         type.getElementType()));
+  return call;
+}
+
 struct LowerLinear : OpRewritePattern<LinearOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -64,7 +107,6 @@ struct LowerLinear : OpRewritePattern<LinearOp> {
                                 PatternRewriter &rewriter) const override {
     if (!hasPackedWeight(op))
       return rewriter.notifyMatchFailure(op, "the weight is not packed");
-    auto type = cast<RankedTensorType>(op.getResult().getType());
     // A norm is rounded to the weight's type, whatever its input is.
     Type input = getElementTypeOrSelf(op.getInput());
     if (op.getNorm() ? !isKernelFloat(input)
@@ -72,38 +114,7 @@ struct LowerLinear : OpRewritePattern<LinearOp> {
       return rewriter.notifyMatchFailure(op, "kernels multiply equal types");
     if (op.getActivation() && !isEpilogue(*op.getActivation()))
       return rewriter.notifyMatchFailure(op, "no kernel has the activation");
-
-    // A residual is what the kernel adds to, in f32. Without one it rounds
-    // itself.
-    Location loc = op.getLoc();
-    Type f32 = rewriter.getF32Type();
-    bool rounds = !op.getResidual() && isKernelFloat(type.getElementType());
-    Value out =
-        op.getResidual()
-            ? convertElements(rewriter, loc, op.getResidual(), f32)
-            : emptyResult(rewriter, loc, rounds ? type : type.clone(f32),
-                          op.getInput());
-    SmallVector<Value> inputs = {op.getInput(), panels(rewriter, op)};
-    SmallVector<StringRef> extras;
-    auto addExtra = [&](StringRef name, Value value) {
-      if (!value)
-        return;
-      extras.push_back(name);
-      inputs.push_back(isKernelFloat(getElementTypeOrSelf(value))
-                           ? value
-                           : convertElements(rewriter, loc, value, f32));
-    };
-    addExtra("norm", op.getNorm());
-    addExtra("bias", op.getBias());
-    auto call = rewriter.create<CallKernelOp>(loc, "linear", inputs, out);
-    if (!extras.empty())
-      call.setExtrasAttr(rewriter.getStrArrayAttr(extras));
-    call.setAccumulate(static_cast<bool>(op.getResidual()));
-    call.setEpsilonAttr(op.getEpsilonAttr());
-    call.setActivationAttr(op.getActivationAttr());
-    call.setGated(op.getGated());
-    rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
-                                           type.getElementType()));
+    lowerProduct(rewriter, op, op.getInput(), panels(rewriter, op));
     return success();
   }
 
@@ -120,6 +131,32 @@ private:
       groups.push_back({dim});
     return rewriter.create<tensor::CollapseShapeOp>(op.getLoc(), weight,
                                                     groups);
+  }
+};
+
+struct LowerQuantizedMatmul : OpRewritePattern<QuantizedMatmulOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(QuantizedMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    QuantizedTensorType weight = op.getWeight().getType();
+    if (weight.getPacking() !=
+            (op.getGated() ? Packing::gated_panels : Packing::panels) ||
+        !hasKernelInput(op))
+      return rewriter.notifyMatchFailure(op, "not what a kernel multiplies");
+    // The kernel quantizes its input itself.
+    Value input = op.getInput();
+    TypeAttr inputType = op.getInputTypeAttr();
+    if (auto quantize = input.getDefiningOp<QuantizeOp>()) {
+      inputType = TypeAttr::get(quantize.getResult().getType());
+      input = quantize.getInput();
+    }
+    CallKernelOp call =
+        lowerProduct(rewriter, op, kernelFloats(rewriter, op.getLoc(), input),
+                     op.getWeight());
+    call.setWeightType(weight);
+    call.setInputTypeAttr(inputType);
+    return success();
   }
 };
 
@@ -252,8 +289,8 @@ struct ConvertLLMToKernelsPass
     : llmir::impl::ConvertLLMToKernelsBase<ConvertLLMToKernelsPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<LowerAppendKV, LowerLinear, LowerPagedAttention>(
-        &getContext());
+    patterns.add<LowerAppendKV, LowerLinear, LowerPagedAttention,
+                 LowerQuantizedMatmul>(&getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(),
                                             std::move(patterns))) ||
         failed(dropCacheResults(getOperation())))

@@ -39,8 +39,10 @@ verifyUsers(ModuleOp module, OneToNTypeConverter &converter, bool keepCaches) {
                       "but no code for the CPU");
       return WalkResult::interrupt();
     }
-    bool isOurs =
-        isa_and_nonnull<LLMDialect>(op->getDialect()) && !isa<CallKernelOp>(op);
+    // Of bundles, kernels take weights in panels, which are one tensor.
+    auto weight = dyn_cast<QuantizedTensorType>(type);
+    bool isOurs = isa_and_nonnull<LLMDialect>(op->getDialect()) &&
+                  (!isa<CallKernelOp>(op) || (weight && weight.isInPanels()));
     if (isOurs || isa<func::CallOp, func::ReturnOp, scf::ConditionOp,
                       scf::ForOp, scf::IfOp, scf::WhileOp, scf::YieldOp>(op))
       return WalkResult::advance();

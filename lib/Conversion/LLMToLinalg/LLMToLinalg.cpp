@@ -53,6 +53,81 @@ struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
   }
 };
 
+/// The epilogue of a product, as ops of its own.
+template <typename Product>
+Value activateProduct(PatternRewriter &rewriter, Product op, Value sum) {
+  Location loc = op.getLoc();
+  auto kind = op.getActivation().value_or(ActivationKind::identity);
+  if (!op.getGated())
+    return rewriter.create<ActivationOp>(loc, sum.getType(), kind, sum,
+                                         /*multiplier=*/Value());
+  OpFoldResult zero = rewriter.getIndexAttr(0), one = rewriter.getIndexAttr(1);
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(rewriter, loc, sum);
+  int64_t columns = tensorType(op.getResult()).getDimSize(1);
+  sizes[1] =
+      ShapedType::isDynamic(columns)
+          ? OpFoldResult(rewriter.createOrFold<arith::DivUIOp>(
+                loc, getValueOrCreateConstantIndexOp(rewriter, loc, sizes[1]),
+                rewriter.create<arith::ConstantIndexOp>(loc, 2)))
+          : OpFoldResult(rewriter.getIndexAttr(columns));
+  auto type = RankedTensorType::get(tensorType(op.getResult()).getShape(),
+                                    rewriter.getF32Type());
+  auto half = [&](OpFoldResult column) -> Value {
+    return rewriter.create<tensor::ExtractSliceOp>(
+        loc, type, sum, ArrayRef<OpFoldResult>{zero, column}, sizes,
+        ArrayRef<OpFoldResult>{one, one});
+  };
+  return rewriter.create<ActivationOp>(loc, type, kind, half(zero),
+                                       half(sizes[1]));
+}
+
+/// The rows of a product's weight, or of both matrices of a gated one's.
+template <typename Product> int64_t rowsOf(Product op) {
+  int64_t rows = tensorType(op.getResult()).getDimSize(1);
+  return op.getGated() && !ShapedType::isDynamic(rows) ? 2 * rows : rows;
+}
+
+/// Takes what surrounds a product of integers off it. What is left is a
+/// conversion of one value to many.
+struct UnfuseQuantizedMatmul : OpRewritePattern<QuantizedMatmulOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(QuantizedMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Value input = op.getInput();
+    if (op.getNorm()) {
+      Type element =
+          op.getInputType() ? rewriter.getF32Type() : rewriter.getBF16Type();
+      input =
+          rewriter.create<RMSNormOp>(loc, tensorType(input).clone(element),
+                                     input, op.getNorm(), op.getEpsilonAttr());
+      if (op.getInputType())
+        input = rewriter.create<QuantizeOp>(loc, *op.getInputType(), input);
+    }
+    bool activates = op.getActivation() || op.getGated();
+    auto bare = cast<QuantizedMatmulOp>(rewriter.clone(*op));
+    bare.getInputMutable().assign(input);
+    bare.getNormMutable().clear();
+    bare.removeEpsilonAttr();
+    bare.removeInputTypeAttr();
+    bare.removeActivationAttr();
+    bare.setGated(false);
+    Value result = bare.getResult();
+    if (activates) {
+      bare.getResidualMutable().clear();
+      result.setType(RankedTensorType::get({type.getDimSize(0), rowsOf(op)},
+                                           rewriter.getF32Type()));
+      result =
+          finishProduct(rewriter, loc, activateProduct(rewriter, op, result),
+                        /*bias=*/Value(), op.getResidual(), type);
+    }
+    rewriter.replaceOp(op, result);
+    return success();
+  }
+};
+
 /// The product of an unpacked weight. Packed ones are for kernels, which have
 /// this as their reference.
 struct ConvertLinear : OpRewritePattern<LinearOp> {
@@ -93,7 +168,7 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
     if (op.getActivation() || op.getGated()) {
       sum = finishProduct(rewriter, loc, sum, bias, /*residual=*/Value(),
                           sumType);
-      sum = activate(rewriter, op, sum);
+      sum = activateProduct(rewriter, op, sum);
       bias = Value();
     }
     rewriter.replaceOp(
@@ -102,40 +177,6 @@ struct ConvertLinear : OpRewritePattern<LinearOp> {
   }
 
 private:
-  /// The rows of the weight's matrix, or of both of a gated one's.
-  static int64_t rowsOf(LinearOp op) {
-    int64_t rows = tensorType(op.getResult()).getDimSize(1);
-    return op.getGated() && !ShapedType::isDynamic(rows) ? 2 * rows : rows;
-  }
-
-  /// The epilogue, as ops of its own.
-  static Value activate(PatternRewriter &rewriter, LinearOp op, Value sum) {
-    Location loc = op.getLoc();
-    auto kind = op.getActivation().value_or(ActivationKind::identity);
-    if (!op.getGated())
-      return rewriter.create<ActivationOp>(loc, sum.getType(), kind, sum,
-                                           /*multiplier=*/Value());
-    OpFoldResult zero = rewriter.getIndexAttr(0),
-                 one = rewriter.getIndexAttr(1);
-    SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(rewriter, loc, sum);
-    int64_t columns = tensorType(op.getResult()).getDimSize(1);
-    sizes[1] =
-        ShapedType::isDynamic(columns)
-            ? OpFoldResult(rewriter.createOrFold<arith::DivUIOp>(
-                  loc, getValueOrCreateConstantIndexOp(rewriter, loc, sizes[1]),
-                  rewriter.create<arith::ConstantIndexOp>(loc, 2)))
-            : OpFoldResult(rewriter.getIndexAttr(columns));
-    auto type = RankedTensorType::get(tensorType(op.getResult()).getShape(),
-                                      rewriter.getF32Type());
-    auto half = [&](OpFoldResult column) -> Value {
-      return rewriter.create<tensor::ExtractSliceOp>(
-          loc, type, sum, ArrayRef<OpFoldResult>{zero, column}, sizes,
-          ArrayRef<OpFoldResult>{one, one});
-    };
-    return rewriter.create<ActivationOp>(loc, type, kind, half(zero),
-                                         half(sizes[1]));
-  }
-
   /// Gathers the matrix [N, K] from its panels.
   static Value unpack(PatternRewriter &rewriter, LinearOp op) {
     Location loc = op.getLoc();
@@ -399,7 +440,7 @@ struct ConvertActivation : OpRewritePattern<ActivationOp> {
 
 void llmir::populateLLMToLinalgPatterns(RewritePatternSet &patterns) {
   patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear, ConvertRope,
-               ConvertRopeTable>(patterns.getContext());
+               ConvertRopeTable, UnfuseQuantizedMatmul>(patterns.getContext());
   llmir::reference::populateAttentionPatterns(patterns);
   llmir::reference::populateMixtureOfExpertsPatterns(patterns);
   llmir::reference::populateNormalizationPatterns(patterns);

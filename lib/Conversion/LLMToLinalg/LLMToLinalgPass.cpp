@@ -32,6 +32,10 @@ struct ConvertLLMToLinalgPass
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LayerNormOp,
                         LinearOp, MoEOp, RMSNormOp, RopeOp>();
+    // The bare product is converted with its weight.
+    target.addDynamicallyLegalOp<QuantizedMatmulOp>([](QuantizedMatmulOp op) {
+      return !op.getNorm() && !op.getActivation() && !op.getGated();
+    });
     // Tables of a compiled model lie among its weights.
     if (!keepKernels)
       target.addIllegalOp<RopeTableOp>();

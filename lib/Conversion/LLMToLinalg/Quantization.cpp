@@ -7,6 +7,7 @@
 
 #include "Builders.h"
 #include "Bundles.h"
+#include "Panels.h"
 #include "llmir/Dialect/LLM/LLM.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -24,15 +25,21 @@ namespace {
 
 /// The tensors of a quantized value, in the order that LLMTypes.td gives.
 struct Parts {
-  Parts(QuantizedTensorType type, ValueRange tensors)
-      : type(type), elements(tensors[0]), scales(tensors[1]),
-        zeroPoints(type.getAsymmetric() ? tensors[2] : Value()) {}
-
-  SmallVector<Value> all() {
-    SmallVector<Value> tensors = {elements, scales};
-    if (zeroPoints)
-      tensors.push_back(zeroPoints);
-    return tensors;
+  Parts(OpBuilder &builder, Location loc, QuantizedTensorType valueType,
+        ValueRange bundle)
+      : type(valueType) {
+    SmallVector<Value> tensors(bundle);
+    if (type.isInPanels()) {
+      tensors = unpackPanels(builder, loc, type, bundle.front());
+      type = QuantizedTensorType::get(type.getContext(), type.getShape(),
+                                      type.getStorage(), type.getScales(),
+                                      type.getAxis(), type.getGroupSize(),
+                                      type.getAsymmetric(), Packing::none);
+    }
+    elements = tensors[0];
+    scales = tensors[1];
+    if (type.getAsymmetric())
+      zeroPoints = tensors[2];
   }
 
   QuantizedTensorType type;
@@ -193,10 +200,9 @@ Value toByte(Scalars &s, Value x) {
 /// Quantizes one tensor.
 class Quantizer {
 public:
-  Quantizer(OpBuilder &builder, QuantizeOp op)
-      : builder(builder), loc(op.getLoc()), type(op.getResult().getType()),
-        loops(type) {
-    Value input = op.getInput();
+  Quantizer(OpBuilder &builder, Location loc, Value input,
+            QuantizedTensorType type)
+      : builder(builder), loc(loc), type(type), loops(type) {
     auto known = RankedTensorType::get(type.getShape(),
                                        tensorType(input).getElementType());
     if (input.getType() != known)
@@ -311,8 +317,60 @@ struct ConvertQuantize : OneToNOpConversionPattern<QuantizeOp> {
   LogicalResult
   matchAndRewrite(QuantizeOp op, OpAdaptor adaptor,
                   OneToNPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, Quantizer(rewriter, op).quantize(),
-                       adaptor.getResultMapping());
+    Quantizer quantizer(rewriter, op.getLoc(), op.getInput(),
+                        op.getResult().getType());
+    rewriter.replaceOp(op, quantizer.quantize(), adaptor.getResultMapping());
+    return success();
+  }
+};
+
+/// A parameter is quantized when it is packed in panels, which then are bytes
+/// of a known type, and otherwise in the program.
+struct ConvertParameter : OneToNOpConversionPattern<ParameterOp> {
+  using OneToNOpConversionPattern::OneToNOpConversionPattern;
+
+  LogicalResult
+  matchAndRewrite(ParameterOp op, OpAdaptor adaptor,
+                  OneToNPatternRewriter &rewriter) const override {
+    auto type = dyn_cast<QuantizedTensorType>(op.getResult().getType());
+    if (!type)
+      return failure();
+    bool inPanels = type.isInPanels();
+    auto tensor = cast<ParameterOp>(rewriter.clone(*op));
+    SmallVector<Value> bundle = {tensor.getResult()};
+    if (inPanels) {
+      tensor.getResult().setType(type.getPanelsType());
+      tensor.setPanelsType(type);
+    } else {
+      // In f32, which every file's numbers are exact in.
+      tensor.getResult().setType(
+          RankedTensorType::get(type.getShape(), rewriter.getF32Type()));
+      bundle =
+          Quantizer(rewriter, op.getLoc(), bundle.front(), type).quantize();
+    }
+    rewriter.replaceOp(op, bundle, adaptor.getResultMapping());
+    return success();
+  }
+};
+
+/// Kernels read panels.
+struct ConvertCallKernel : OneToNOpConversionPattern<CallKernelOp> {
+  using OneToNOpConversionPattern::OneToNOpConversionPattern;
+
+  LogicalResult
+  matchAndRewrite(CallKernelOp op, OpAdaptor adaptor,
+                  OneToNPatternRewriter &rewriter) const override {
+    if (!adaptor.getOperandMapping().hasNonIdentityConversion())
+      return failure();
+    SmallVector<Value> inputs, outputs;
+    for (ValueRange tensors : adaptor.getInputs())
+      inputs.append(tensors.begin(), tensors.end());
+    for (ValueRange tensors : adaptor.getOutputs())
+      outputs.append(tensors.begin(), tensors.end());
+    auto call = rewriter.create<CallKernelOp>(op.getLoc(), op.getKernel(),
+                                              inputs, outputs);
+    call.getProperties() = op.getProperties();
+    rewriter.replaceOp(op, call.getResults(), adaptor.getResultMapping());
     return success();
   }
 };
@@ -329,7 +387,7 @@ struct ConvertDequantize : OneToNOpConversionPattern<DequantizeOp> {
                   OneToNPatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
-    Parts parts(op.getInput().getType(), adaptor.getInput());
+    Parts parts(rewriter, loc, op.getInput().getType(), adaptor.getInput());
     int64_t axis = parts.type.getAxis();
     GroupLoops loops(parts.type);
     Value grouped = splitDim(rewriter, loc, unpack(rewriter, loc, parts), axis,
@@ -365,7 +423,7 @@ struct Factor {
   Factor(OpBuilder &builder, Location loc, Value value, ValueRange tensors,
          int64_t groups, int64_t inputs) {
     if (auto type = dyn_cast<QuantizedTensorType>(value.getType())) {
-      parts.emplace(type, tensors);
+      parts.emplace(builder, loc, type, tensors);
       value = unpack(builder, loc, *parts);
     }
     // The other side may know more about the number of inputs.
@@ -504,11 +562,16 @@ void llmir::reference::populateQuantizationConversion(
     OneToNTypeConverter &converter, RewritePatternSet &patterns) {
   converter.addConversion(
       [](QuantizedTensorType type, SmallVectorImpl<Type> &types) {
+        if (type.isInPanels()) {
+          types.push_back(type.getPanelsType());
+          return success();
+        }
         types.append({type.getElementsType(), type.getScalesType()});
         if (type.getAsymmetric())
           types.push_back(type.getZeroPointsType());
         return success();
       });
-  patterns.add<ConvertDequantize, ConvertQuantize, ConvertQuantizedMatmul>(
-      converter, patterns.getContext());
+  patterns.add<ConvertCallKernel, ConvertDequantize, ConvertParameter,
+               ConvertQuantize, ConvertQuantizedMatmul>(converter,
+                                                        patterns.getContext());
 }

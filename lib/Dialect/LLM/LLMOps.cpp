@@ -16,11 +16,6 @@
 using namespace mlir;
 using namespace llmir::llm;
 
-/// The outputs in a panel of a packed weight, and the inputs that a bf16 panel
-/// is padded to.
-static constexpr int64_t kPanelWidth = 32;
-static constexpr int64_t kPanelDepth = 32;
-
 //===----------------------------------------------------------------------===//
 // Assembly
 //===----------------------------------------------------------------------===//
@@ -124,6 +119,14 @@ RankedTensorType llmir::llm::getPackedType(RankedTensorType weight,
   return RankedTensorType::get(shape, element);
 }
 
+Type llmir::llm::getPackedType(Type weight, bool gated) {
+  if (auto quantized = dyn_cast<QuantizedTensorType>(weight))
+    return quantized.asPanels(gated);
+  if (auto tensor = dyn_cast<RankedTensorType>(weight))
+    return getPackedType(tensor, gated);
+  return nullptr;
+}
+
 bool llmir::llm::hasPackedWeight(LinearOp op) {
   return rankedType(op.getWeight()).getRank() > 2;
 }
@@ -132,6 +135,13 @@ bool llmir::llm::isEpilogue(ActivationKind kind) {
   return kind == ActivationKind::silu || kind == ActivationKind::gelu ||
          kind == ActivationKind::gelu_tanh || kind == ActivationKind::relu ||
          kind == ActivationKind::identity;
+}
+
+void ParameterOp::build(OpBuilder &builder, OperationState &state, Type result,
+                        StringAttr scope, ArrayAttr keys,
+                        ArrayAttr sourceTypes) {
+  build(builder, state, result, scope, keys, sourceTypes,
+        /*panels_type=*/TypeAttr());
 }
 
 SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
@@ -162,6 +172,44 @@ static LogicalResult verifyParts(ParameterOp op,
   return success();
 }
 
+/// Checks what a parameter of `files` is that consists of integers, or of the
+/// bytes of such.
+static LogicalResult
+verifyQuantizedParameter(ParameterOp op, ArrayRef<RankedTensorType> files) {
+  Type result = op.getResult().getType();
+  auto quantized = dyn_cast<QuantizedTensorType>(result);
+  if (std::optional<Type> panels = op.getPanelsType()) {
+    quantized = cast<QuantizedTensorType>(*panels);
+    if (!quantized.isInPanels())
+      return op.emitOpError() << "only panels are bytes, not " << quantized;
+    if (result != quantized.getPanelsType())
+      return op.emitOpError()
+             << "result is " << result << ", but the bytes of these panels are "
+             << quantized.getPanelsType();
+  }
+  SmallVector<int64_t> shape(files[0].getShape());
+  for (auto [index, file] : llvm::enumerate(files)) {
+    Type element = file.getElementType();
+    if (!element.isF32() && !element.isBF16() && !element.isF16())
+      return op.emitOpError() << "parameters are quantized from f32, bf16 or "
+                                 "f16, not from "
+                              << element;
+    if (!file.hasStaticShape())
+      return op.emitOpError()
+             << "weights have static shapes, but this one is " << file;
+    if (index > 0)
+      shape[0] += file.getDimSize(0);
+  }
+  if (quantized.getShape() == ArrayRef(shape))
+    return success();
+  auto diagnostic = op.emitOpError()
+                    << "is " << quantized
+                    << ", but must have the file's shape, that "
+                       "of ";
+  llvm::interleaveComma(files, diagnostic);
+  return diagnostic;
+}
+
 LogicalResult ParameterOp::verify() {
   if (getScope().empty() || getKeys().empty() ||
       llvm::any_of(getKeys().getAsValueRange<StringAttr>(),
@@ -171,7 +219,15 @@ LogicalResult ParameterOp::verify() {
     for (Type type : types->getAsValueRange<TypeAttr>())
       if (!isa<RankedTensorType>(type))
         return emitOpError() << "reads ranked tensors, but not " << type;
+  bool quantizes =
+      isa<QuantizedTensorType>(getResult().getType()) || getPanelsType();
+  if (quantizes && !getSourceTypes())
+    return emitOpError("needs `from` with the type that the file has, which is "
+                       "quantized when compiling");
   SmallVector<RankedTensorType> files = getFileTypes();
+  if (quantizes)
+    return failure(failed(verifyParts(*this, files)) ||
+                   failed(verifyQuantizedParameter(*this, files)));
   auto result = cast<RankedTensorType>(getResult().getType());
   SmallVector<RankedTensorType> all(files);
   all.push_back(result);
@@ -282,23 +338,6 @@ static LogicalResult verifyProductWeight(LinearOp op, int64_t rows) {
   return diagnostic << ", but " << unpacked << " has no packed form";
 }
 
-/// Checks a norm before a product; `epsilon` is there if and only if it is.
-static LogicalResult verifyNormPrologue(LinearOp op) {
-  if (static_cast<bool>(op.getNorm()) != op.getEpsilon().has_value())
-    return op.emitOpError("has either both a norm and an epsilon, or neither");
-  if (!op.getNorm())
-    return success();
-  if (failed(verifyRank(op, "norm", op.getNorm().getType(), 1)) ||
-      failed(verifyDim(op, "the norm's size",
-                       rankedType(op.getNorm()).getDimSize(0),
-                       rankedType(op.getInput()).getDimSize(1),
-                       "the input's last dimension")))
-    return failure();
-  if (!op.getEpsilon()->isFinite() || op.getEpsilon()->convertToFloat() < 0.0f)
-    return op.emitOpError("epsilon must be finite and not negative");
-  return success();
-}
-
 LogicalResult LinearOp::verify() {
   if (failed(verifyRank(*this, "input", getInput().getType(), 2)) ||
       failed(verifyRank(*this, "result", getResult().getType(), 2)))
@@ -311,26 +350,9 @@ LogicalResult LinearOp::verify() {
   if (failed(verifyProductWeight(*this, rows)) ||
       failed(verifyResultShape(*this, result,
                                {input.getDimSize(0), result.getDimSize(1)})) ||
-      failed(verifyNormPrologue(*this)))
+      failed(verifyNormPrologue(*this, input.getDimSize(1))))
     return failure();
-  if (Value bias = getBias()) {
-    if (failed(verifyRank(*this, "bias", bias.getType(), 1)) ||
-        failed(verifyDim(*this, "the bias's size",
-                         rankedType(bias).getDimSize(0), rows,
-                         getGated() ? "twice the result's last dimension"
-                                    : "the result's last dimension")))
-      return failure();
-  }
-  if (Value residual = getResidual()) {
-    auto type = rankedType(residual);
-    if (type.getRank() != 2 ||
-        !sameDim(type.getDimSize(0), result.getDimSize(0)) ||
-        !sameDim(type.getDimSize(1), result.getDimSize(1)))
-      return emitOpError() << "residual is " << residual.getType()
-                           << ", but must have the result's shape, that of "
-                           << result;
-  }
-  return success();
+  return verifyEpilogue(*this);
 }
 
 LogicalResult RMSNormOp::inferReturnTypes(MLIRContext *,
@@ -448,7 +470,8 @@ void CallKernelOp::build(OpBuilder &builder, OperationState &state,
         /*accumulate=*/UnitAttr(), /*extras=*/ArrayAttr(),
         /*epsilon=*/FloatAttr(), /*activation=*/ActivationKindAttr(),
         /*gated=*/UnitAttr(), /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
-        /*window=*/IntegerAttr());
+        /*window=*/IntegerAttr(), /*weight_type=*/TypeAttr(),
+        /*input_type=*/TypeAttr());
 }
 
 LogicalResult CallKernelOp::verify() {

@@ -8,6 +8,7 @@
 
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <limits>
 
@@ -52,9 +53,20 @@ Type QuantizedTensorType::parse(AsmParser &parser) {
   if (comma) {
     if (parser.parseKeyword("packing",
                             ", or group_size or asymmetric before it") ||
-        parser.parseEqual() || parser.parseKeyword("pairs"))
+        parser.parseEqual())
       return {};
-    packing = Packing::pairs;
+    SMLoc loc = parser.getCurrentLocation();
+    StringRef name;
+    if (parser.parseKeyword(&name))
+      return {};
+    std::optional<Packing> known = symbolizePacking(name);
+    if (!known || *known == Packing::none) {
+      parser.emitError(loc, "packing must be pairs, panels or "
+                            "gated_panels, but is ")
+          << name;
+      return {};
+    }
+    packing = *known;
   }
   if (parser.parseGreater())
     return {};
@@ -72,9 +84,21 @@ void QuantizedTensorType::print(AsmPrinter &printer) const {
     printer << ", group_size = " << getGroupSize();
   if (getAsymmetric())
     printer << ", asymmetric";
-  if (getPacking() == Packing::pairs)
-    printer << ", packing = pairs";
+  if (getPacking() != Packing::none)
+    printer << ", packing = " << stringifyPacking(getPacking());
   printer << '>';
+}
+
+// What keeps the bytes of a panel within 63 bits.
+static constexpr int64_t kMostSize = int64_t(1) << 40;
+
+/// Whether a tensor of `shape` that is quantized along `axis` can lie in
+/// panels, as far as these say.
+static bool arePanels(ArrayRef<int64_t> shape, int64_t axis) {
+  return shape.size() == 2 && axis == 1 &&
+         llvm::all_of(shape, [](int64_t size) {
+           return !ShapedType::isDynamic(size) && size > 0 && size <= kMostSize;
+         });
 }
 
 LogicalResult
@@ -103,6 +127,21 @@ QuantizedTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
                        << ", which must be static and positive";
   if (packing == Packing::none)
     return success();
+  if (packing == Packing::panels || packing == Packing::gated_panels) {
+    if (!arePanels(shape, axis))
+      return emitError() << "panels need a matrix of static sizes, from 1 to "
+                         << kMostSize
+                         << ", that is quantized along dimension 1";
+    if (groupSize % kPanelDepth != 0)
+      return emitError() << "panels need groups of a multiple of "
+                         << kPanelDepth << ", or whole rows, not groups of "
+                         << groupSize;
+    if (packing == Packing::gated_panels && shape[0] % 2 != 0)
+      return emitError() << "gated panels need an even number of rows, but "
+                            "there are "
+                         << shape[0];
+    return success();
+  }
   if (width != 4)
     return emitError() << "only elements of 4 bits are packed in pairs, not "
                        << storage;
@@ -137,6 +176,32 @@ RankedTensorType QuantizedTensorType::getScalesType() const {
   return RankedTensorType::get(shape, getScales());
 }
 
+RankedTensorType QuantizedTensorType::getPanelsType() const {
+  // As the kernels read them: see llmir/runtime/packing.h.
+  int64_t depth = llvm::alignTo(getAxisSize(), kPanelDepth);
+  int64_t each =
+      getScales().getIntOrFloatBitWidth() / 8 + (getAsymmetric() ? 1 : 0);
+  int64_t rows = getShape()[0];
+  int64_t panels = getPacking() == Packing::gated_panels
+                       ? 2 * llvm::divideCeil(rows / 2, kPanelWidth)
+                       : llvm::divideCeil(rows, kPanelWidth);
+  int64_t bytes = llvm::alignTo(
+      kPanelWidth * (depth * static_cast<int64_t>(getStorage().getWidth()) / 8 +
+                     getGroups() * each),
+      64);
+  return RankedTensorType::get({panels, bytes},
+                               IntegerType::get(getContext(), 8));
+}
+
+QuantizedTensorType QuantizedTensorType::asPanels(bool gated) const {
+  if (!arePanels(getShape(), getAxis()) || getGroupSize() % kPanelDepth != 0 ||
+      (gated && getShape()[0] % 2 != 0))
+    return {};
+  return get(getContext(), getShape(), getStorage(), getScales(), getAxis(),
+             getGroupSize(), getAsymmetric(),
+             gated ? Packing::gated_panels : Packing::panels);
+}
+
 RankedTensorType QuantizedTensorType::getZeroPointsType() const {
   return getScalesType().clone(IntegerType::get(getContext(), 8));
 }
@@ -147,6 +212,9 @@ RankedTensorType QuantizedTensorType::getZeroPointsType() const {
 
 LogicalResult QuantizeOp::verify() {
   QuantizedTensorType type = getResult().getType();
+  if (type.isInPanels())
+    return emitOpError() << "result is " << type
+                         << ", but only parameters are packed in panels";
   if (failed(verifyCompatibleShape(rankedType(getInput()).getShape(),
                                    type.getShape())))
     return emitOpError() << "result is " << type
@@ -176,6 +244,12 @@ static ArrayRef<int64_t> inputShape(Value input) {
   return cast<RankedTensorType>(input.getType()).getShape();
 }
 
+/// The columns of a product's result: half the outputs of a gated one's weight.
+static int64_t outputsOf(QuantizedTensorType weight, bool gated) {
+  int64_t rows = weight.getShape()[0];
+  return gated && !ShapedType::isDynamic(rows) ? rows / 2 : rows;
+}
+
 LogicalResult
 QuantizedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
                                     Adaptor adaptor,
@@ -189,7 +263,7 @@ QuantizedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
   // Where operands do not fit together, the verifier says so.
   SmallVector<int64_t> shape = {ShapedType::kDynamic, ShapedType::kDynamic};
   if (input.size() == 2 && weight.getRank() == 2)
-    shape = {input[0], weight.getShape()[0]};
+    shape = {input[0], outputsOf(weight, adaptor.getGated())};
   inferred.push_back(RankedTensorType::get(shape, element));
   return success();
 }
@@ -210,6 +284,19 @@ static int64_t largestDistance(QuantizedTensorType type) {
   return type.getAsymmetric() ? type.getMax() - type.getMin() : -type.getMin();
 }
 
+bool llmir::llm::hasKernelInput(QuantizedMatmulOp op) {
+  if (op.getActivation() && !isEpilogue(*op.getActivation()))
+    return false;
+  auto type = dyn_cast<QuantizedTensorType>(op.getInput().getType());
+  if (op.getInputType())
+    type = cast<QuantizedTensorType>(*op.getInputType());
+  if (!type)
+    return op.getNorm() || getElementTypeOrSelf(op.getInput()).isBF16();
+  return (op.getNorm() || op.getInput().getDefiningOp<QuantizeOp>()) &&
+         type.getStorage().isSignlessInteger(8) && !type.getGroupSize() &&
+         !type.getAsymmetric() && type.getScales().isF32();
+}
+
 LogicalResult QuantizedMatmulOp::verify() {
   QuantizedTensorType weight = getWeight().getType();
   auto quantized = dyn_cast<QuantizedTensorType>(getInput().getType());
@@ -219,12 +306,34 @@ LogicalResult QuantizedMatmulOp::verify() {
        failed(verifyRank(*this, "input", getInput().getType(), 2))))
     return failure();
   ArrayRef<int64_t> input = inputShape(getInput());
-  int64_t inputs = weight.getAxisSize(), outputs = weight.getShape()[0];
+  int64_t inputs = weight.getAxisSize();
+  int64_t outputs = outputsOf(weight, getGated());
   if (failed(verifyDim(*this, "the weight's number of inputs", inputs, input[1],
                        "the input's last dimension")) ||
-      failed(
-          verifyResultShape(*this, getResult().getType(), {input[0], outputs})))
+      failed(verifyResultShape(*this, getResult().getType(),
+                               {input[0], outputs})) ||
+      failed(verifyNormPrologue(*this, input[1])))
     return failure();
+  if (getGated() && weight.getShape()[0] % 2 != 0)
+    return emitOpError() << "a gated weight has twice the result's columns for "
+                            "rows, but this one has "
+                         << weight.getShape()[0];
+  if (getGated() && weight.getPacking() == Packing::panels)
+    return emitOpError("a gated weight lies in gated panels");
+  if (quantized && getNorm())
+    return emitOpError("a norm is quantized after it, to input_type");
+  if (getInputType() && !getNorm())
+    return emitOpError("input_type is what a norm is quantized to, and there "
+                       "is none");
+  if (getInputType()) {
+    quantized = cast<QuantizedTensorType>(*getInputType());
+    if (failed(verifyMatrix(*this, "input_type", quantized)))
+      return failure();
+    if (failed(verifyCompatibleShape(quantized.getShape(), input)))
+      return emitOpError() << "input_type is " << quantized
+                           << ", but must have the input's shape, that of "
+                           << getInput().getType();
+  }
   if (quantized) {
     int64_t size = weight.getGroupSize();
     if (int64_t other = quantized.getGroupSize()) {
@@ -245,18 +354,5 @@ LogicalResult QuantizedMatmulOp::verify() {
                            << std::numeric_limits<int32_t>::max() / product
                            << " do";
   }
-  auto result = cast<RankedTensorType>(getResult().getType());
-  if (Value bias = getBias()) {
-    if (failed(verifyRank(*this, "bias", bias.getType(), 1)) ||
-        failed(verifyDim(*this, "the bias's size",
-                         rankedType(bias).getDimSize(0), result.getDimSize(1),
-                         "the result's last dimension")))
-      return failure();
-  }
-  if (Value residual = getResidual())
-    if (failed(verifyCompatibleShape(result, residual.getType())))
-      return emitOpError() << "residual is " << residual.getType()
-                           << ", but must have the result's shape, that of "
-                           << result;
-  return success();
+  return verifyEpilogue(*this);
 }

@@ -140,3 +140,37 @@ func.func @public(%x: tensor<?x32xf32>, %w: tensor<32x32xf32>) {
   %0 = llm.linear %x, %w : (tensor<?x32xf32>, tensor<32x32xf32>) -> tensor<?x32xf32>
   return
 }
+
+// -----
+
+// A quantized weight, of inputs that kernels multiply: bf16, or integers that
+// are made right before, with a scale for each token.
+// CHECK-LABEL: func @quantized
+// CHECK: llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32, packing = panels>
+// CHECK: llm.quantized_matmul
+// CHECK: llm.parameter "model"::"v" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1, packing = panels>
+// CHECK: llm.quantized_matmul
+func.func @quantized(%x: tensor<?x192xbf16>) -> (tensor<?x64xf32>, tensor<?x64xbf16>) {
+  %w = llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32>
+  %0 = llm.quantized_matmul %x, %w : (tensor<?x192xbf16>, !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32>) -> tensor<?x64xf32>
+  %q = llm.quantize %x : (tensor<?x192xbf16>) -> !llm.quantized_tensor<?x192xi8, scales = f32, axis = 1>
+  %v = llm.parameter "model"::"v" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1>
+  %1 = llm.quantized_matmul %q, %v : (!llm.quantized_tensor<?x192xi8, scales = f32, axis = 1>, !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1>) -> tensor<?x64xbf16>
+  return %0, %1 : tensor<?x64xf32>, tensor<?x64xbf16>
+}
+
+// -----
+
+// Not packed: of inputs in f32, of such in groups, and of groups that are no
+// multiple of 32.
+// CHECK-LABEL: func @quantized_otherwise
+// CHECK-NOT: packing = panels
+func.func @quantized_otherwise(%x: tensor<?x192xf32>, %y: tensor<?x192xbf16>) -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>) {
+  %w = llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32>
+  %0 = llm.quantized_matmul %x, %w : (tensor<?x192xf32>, !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32>) -> tensor<?x64xf32>
+  %q = llm.quantize %x : (tensor<?x192xf32>) -> !llm.quantized_tensor<?x192xi8, scales = f32, axis = 1, group_size = 32>
+  %1 = llm.quantized_matmul %q, %w : (!llm.quantized_tensor<?x192xi8, scales = f32, axis = 1, group_size = 32>, !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 32>) -> tensor<?x64xf32>
+  %v = llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 16>
+  %2 = llm.quantized_matmul %y, %v : (tensor<?x192xbf16>, !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 16>) -> tensor<?x64xf32>
+  return %0, %1, %2 : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
+}

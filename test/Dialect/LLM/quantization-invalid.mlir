@@ -229,3 +229,87 @@ func.func @case(%x: tensor<2x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = 
   %0 = llm.quantized_matmul %x, %w residual %h : (tensor<2x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<2x8xf32>) -> tensor<2x4xf32>
   return
 }
+
+// -----
+
+// expected-error @+1 {{packing must be pairs, panels or gated_panels, but is bricks}}
+func.func private @case(!llm.quantized_tensor<8x64xi4, scales = f32, axis = 1, packing = bricks>)
+
+// -----
+
+// expected-error @+1 {{packing must be pairs, panels or gated_panels, but is none}}
+func.func private @case(!llm.quantized_tensor<8x64xi4, scales = f32, axis = 1, packing = none>)
+
+// -----
+
+// expected-error @+1 {{panels need a matrix of static sizes, from 1 to 1099511627776, that is quantized along dimension 1}}
+func.func private @case(!llm.quantized_tensor<?x64xi4, scales = f32, axis = 1, packing = panels>)
+
+// -----
+
+// expected-error @+1 {{panels need a matrix of static sizes, from 1 to 1099511627776, that is quantized along dimension 1}}
+func.func private @case(!llm.quantized_tensor<8x64xi4, scales = f32, axis = 0, packing = panels>)
+
+// -----
+
+// expected-error @+1 {{panels need groups of a multiple of 32, or whole rows, not groups of 16}}
+func.func private @case(!llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, group_size = 16, packing = panels>)
+
+// -----
+
+// expected-error @+1 {{gated panels need an even number of rows, but there are 7}}
+func.func private @case(!llm.quantized_tensor<7x64xi8, scales = f32, axis = 1, packing = gated_panels>)
+
+// -----
+
+// Panels are for the weights of files.
+func.func @case(%x: tensor<8x64xf32>) {
+  // expected-error @+1 {{result is '!llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>', but only parameters are packed in panels}}
+  %0 = llm.quantize %x : (tensor<8x64xf32>) -> !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels>
+  return
+}
+
+// -----
+
+// A file has floats.
+func.func @case() {
+  // expected-error @+1 {{needs `from` with the type that the file has, which is quantized when compiling}}
+  %0 = llm.parameter "model"::"w" : !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1>
+  return
+}
+
+// -----
+
+// Of types that can be quantized.
+func.func @case() {
+  // expected-error @+1 {{parameters are quantized from f32, bf16 or f16, not from 'i8'}}
+  %0 = llm.parameter "model"::"w" from tensor<8x64xi8> : !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1>
+  return
+}
+
+// -----
+
+// Its shape stays.
+func.func @case() {
+  // expected-error @+1 {{is '!llm.quantized_tensor<8x64xi8, scales = f32, axis = 1>', but must have the file's shape, that of 'tensor<64x8xf32>'}}
+  %0 = llm.parameter "model"::"w" from tensor<64x8xf32> : !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1>
+  return
+}
+
+// -----
+
+// Only panels are one tensor.
+func.func @case() {
+  // expected-error @+1 {{only panels are bytes, not '!llm.quantized_tensor<8x64xi8, scales = f32, axis = 1>'}}
+  %0 = llm.parameter "model"::"w" from tensor<8x64xf32> as !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1> : tensor<8x64xi8>
+  return
+}
+
+// -----
+
+// Of a size that follows.
+func.func @case() {
+  // expected-error @+1 {{result is 'tensor<1x2048xi8>', but the bytes of these panels are 'tensor<1x2176xi8>'}}
+  %0 = llm.parameter "model"::"w" from tensor<8x64xf32> as !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels> : tensor<1x2048xi8>
+  return
+}

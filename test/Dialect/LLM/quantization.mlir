@@ -9,6 +9,7 @@
 // CHECK-SAME: !llm.quantized_tensor<64x128xi8, scales = bf16, axis = 1>,
 // CHECK-SAME: !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = pairs>,
 // CHECK-SAME: !llm.quantized_tensor<64x128xui4, scales = f16, axis = 1, group_size = 64, asymmetric, packing = pairs>,
+// CHECK-SAME: !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>,
 // CHECK-SAME: !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>)
 func.func private @example_types(
     // int8, a scale for each output.
@@ -17,6 +18,8 @@ func.func private @example_types(
     !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = pairs>,
     // As GPTQ and AWQ have it, with zero points.
     !llm.quantized_tensor<64x128xui4, scales = f16, axis = 1, group_size = 64, asymmetric, packing = pairs>,
+    // int4 as the kernels read it: two panels of 2304 bytes.
+    !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>,
     // Activations, a scale for each token.
     !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>)
 
@@ -27,6 +30,8 @@ func.func private @example_types(
 // CHECK-SAME: !llm.quantized_tensor<?x?xi8, scales = f32, axis = 0, asymmetric>,
 // CHECK-SAME: !llm.quantized_tensor<?x8xi4, scales = f32, axis = 1, packing = pairs>,
 // CHECK-SAME: !llm.quantized_tensor<?x8xui8, scales = f32, axis = 1, group_size = 4, asymmetric>,
+// CHECK-SAME: !llm.quantized_tensor<7x3xui8, scales = bf16, axis = 1, asymmetric, packing = panels>,
+// CHECK-SAME: !llm.quantized_tensor<6x64xi4, scales = f32, axis = 1, group_size = 64, packing = gated_panels>,
 // CHECK-SAME: (!llm.quantized_tensor<8x8xi4, scales = bf16, axis = 1>) -> ())
 func.func private @types(
     !llm.quantized_tensor<8xi8, scales = f32, axis = 0>,
@@ -34,7 +39,24 @@ func.func private @types(
     !llm.quantized_tensor<?x?xi8, scales = f32, axis = 0, asymmetric>,
     !llm.quantized_tensor<?x8xi4, scales = f32, axis = 1, packing = pairs>,
     !llm.quantized_tensor<?x8xui8, scales = f32, axis = 1, group_size = 4, asymmetric>,
+    !llm.quantized_tensor<7x3xui8, scales = bf16, axis = 1, asymmetric, packing = panels>,
+    !llm.quantized_tensor<6x64xi4, scales = f32, axis = 1, group_size = 64, packing = gated_panels>,
     (!llm.quantized_tensor<8x8xi4, scales = bf16, axis = 1>) -> ())
+
+// A parameter is quantized when compiling; once lowered, it is its bytes.
+// CHECK-LABEL: func @parameters
+func.func @parameters() {
+  // CHECK: llm.parameter "model"::"lm_head.weight" from tensor<64x128xbf16> : !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32>
+  %q = llm.parameter "model"::"lm_head.weight" from tensor<64x128xbf16>
+         : !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1,
+                                 group_size = 32>
+  // CHECK: llm.parameter "model"::"w" from tensor<64x128xf32> as !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels> : tensor<2x2304xi8>
+  %p = llm.parameter "model"::"w" from tensor<64x128xf32>
+         as !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1,
+                                  group_size = 32, packing = panels>
+         : tensor<2x2304xi8>
+  return
+}
 
 // CHECK-LABEL: func @example_quantize
 func.func @example_quantize(%x: tensor<?x4096xf32>)

@@ -28,6 +28,10 @@
 
 namespace llmir::llm {
 
+/// The outputs in a panel of a packed weight, and the inputs that panels are
+/// padded to, but those of f32 and f16.
+inline constexpr int64_t kPanelWidth = 32, kPanelDepth = 32;
+
 /// Returns the type of `weight`, a matrix [N, K], packed into the panels that
 /// the runtime's products read (see `llm.linear`), or null where there is no
 /// such packing. The panels of a gated weight, [2 N, K], are of its halves by
@@ -35,11 +39,20 @@ namespace llmir::llm {
 mlir::RankedTensorType getPackedType(mlir::RankedTensorType weight,
                                      bool gated = false);
 
+/// The same of any weight: a quantized one keeps its shape, and its type says
+/// that it is in panels.
+mlir::Type getPackedType(mlir::Type weight, bool gated = false);
+
 /// Whether `op` multiplies by a weight that is packed into panels.
 bool hasPackedWeight(LinearOp op);
 
 /// Whether the runtime's products have this activation as an epilogue.
 bool isEpilogue(ActivationKind kind);
+
+/// Whether a kernel computes the product of `op` once its weight is in panels:
+/// of numbers in bf16, or of integers of 8 bits with a scale in f32 for each
+/// token, which are made right before it.
+bool hasKernelInput(QuantizedMatmulOp op);
 
 /// The angles of an `llm.rope_table`.
 struct RopeFrequencies {

@@ -39,9 +39,11 @@ def LLM_RouterScoring : LLM_I32Enum<"RouterScoring", "scores of experts", [
 def LLM_RouterScoringAttr
     : EnumAttr<LLM_Dialect, LLM_RouterScoring, "router_scoring">;
 
-def LLM_Packing : LLM_I32Enum<"Packing", "how elements share bytes", [
+def LLM_Packing : LLM_I32Enum<"Packing", "how elements lie in bytes", [
   I32EnumAttrCase<"none", 0>,
-  I32EnumAttrCase<"pairs", 1>
+  I32EnumAttrCase<"pairs", 1>,
+  I32EnumAttrCase<"panels", 2>,
+  I32EnumAttrCase<"gated_panels", 3>
 ]>;
 
 def LLM_Placement : LLM_I32Enum<"Placement", "what each shard holds", [

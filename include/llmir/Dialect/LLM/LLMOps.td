@@ -50,8 +50,14 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
 
     `from` gives the type the file has where it is another one than the result's:
     the same shape with an element type that is widened exactly, or a matrix that
-    is packed into panels for the target (see `llm.linear`). Of several tensors it
-    gives the type of each. All this is done once, when compiling.
+    is packed into panels for the target (see `llm.linear`), or quantized. Of
+    several tensors it gives the type of each. All this is done once, when
+    compiling.
+
+    Quantized numbers are those that `llm.quantize` makes of the file's. Only in
+    panels, symmetric numbers of 4 bits use all of -8 to 7: of several scales, of
+    either sign, each group gets the one with the least squared error. `as` says
+    what the bytes of a parameter are that was lowered to its panels.
 
     ```mlir
     %w = llm.parameter "model"::"model.norm.weight" : tensor<192xbf16>
@@ -59,14 +65,26 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
            : tensor<192xf32>
     %y = llm.parameter "model"::["k_proj.weight", "v_proj.weight"]
            from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
+    %q = llm.parameter "model"::"lm_head.weight" from tensor<64x128xbf16>
+           : !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1,
+                                   group_size = 32>
     ```
   }];
-  let arguments = (ins StrAttr:$scope, StrArrayAttr:$keys,
-                       OptionalAttr<TypeArrayAttr>:$source_types);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = (ins
+    StrAttr:$scope, StrArrayAttr:$keys,
+    OptionalAttr<TypeArrayAttr>:$source_types,
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$panels_type);
+  let results = (outs
+    AnyTypeOf<[AnyRankedTensor, LLM_QuantizedTensorType]>:$result);
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::StringAttr":$scope,
+                   "::mlir::ArrayAttr":$keys,
+                   "::mlir::ArrayAttr":$source_types)>
+  ];
   let assemblyFormat = [{
     custom<ParameterName>($scope, $keys)
-    (`from` custom<SourceTypes>($source_types)^)? attr-dict `:` type($result)
+    (`from` custom<SourceTypes>($source_types)^)? (`as` $panels_type^)?
+    attr-dict `:` type($result)
   }];
   let extraClassDeclaration = [{
     /// The types of the tensors in the weight file, one for each key.
@@ -474,7 +492,9 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     With `accumulate`, the outputs' contents are read as well as written. The
     last inputs may be ones that the kernel can do without: `extras` names them.
     What `scale`, `softcap` and `window` are is said at `llm.attention`, and what
-    `epsilon`, `activation` and `gated` are at `llm.linear`.
+    `epsilon`, `activation` and `gated` are at `llm.linear`. A product of
+    quantized numbers says by `weight_type` what the bytes of its weight are, and
+    by `input_type` what it rounds its input to, if to integers.
 
     ```mlir
     %r = llm.call_kernel linear ins(%x, %w : tensor<?x192xbf16>,
@@ -497,7 +517,9 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     UnitAttr:$gated,
     OptionalAttr<F32Attr>:$scale,
     OptionalAttr<F32Attr>:$softcap,
-    OptionalAttr<I64Attr>:$window);
+    OptionalAttr<I64Attr>:$window,
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$weight_type,
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$input_type);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let builders = [
     OpBuilder<(ins "::llvm::StringRef":$kernel, "::mlir::ValueRange":$inputs,

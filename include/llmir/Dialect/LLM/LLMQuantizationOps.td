@@ -24,8 +24,8 @@ def LLM_QuantizeOp : LLM_Op<"quantize", [Pure]> {
 
     The result's type chooses storage, axis, groups and scheme; scales must not
     overflow their type. A group with a NaN has a NaN for its scale. Weights are
-    quantized when compiling, activations (one scale a token, `axis = 1`) in the
-    step.
+    quantized when compiling (see `llm.parameter`, which makes panels too),
+    activations (one scale a token, `axis = 1`) in the step.
 
     ```mlir
     %q = llm.quantize %x : (tensor<?x4096xf32>)
@@ -75,6 +75,10 @@ def LLM_QuantizedMatmulOp
 
     Each of the two has groups of the same size, or one group for a whole row.
 
+    What `norm` with its `epsilon`, `activation` and `gated` are is said at
+    `llm.linear`. What the norm makes is rounded to bf16, or quantized to
+    `input_type` where that is given.
+
     ```mlir
     %y = llm.quantized_matmul %x, %w bias %b
       : (tensor<?x128xbf16>,
@@ -85,16 +89,26 @@ def LLM_QuantizedMatmulOp
       : (!llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>,
          !llm.quantized_tensor<64x128xi8, scales = bf16, axis = 1>)
       -> tensor<?x64xf32>
+    %g = llm.quantized_matmul %h, %u norm %n activation silu gated
+           {epsilon = 1.0e-05 : f32, input_type =
+            !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>}
+      : (tensor<?x128xf32>,
+         !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1>,
+         tensor<128xbf16>) -> tensor<?x32xbf16>
     ```
   }];
   let arguments = (ins
     AnyTypeOf<[LLM_FloatTensor, LLM_QuantizedTensorType]>:$input,
-    LLM_QuantizedTensorType:$weight, Optional<LLM_FloatTensor>:$bias,
-    Optional<LLM_FloatTensor>:$residual);
+    LLM_QuantizedTensorType:$weight, Optional<LLM_FloatTensor>:$norm,
+    Optional<LLM_FloatTensor>:$bias, Optional<LLM_FloatTensor>:$residual,
+    OptionalAttr<F32Attr>:$epsilon,
+    OptionalAttr<LLM_ActivationKindAttr>:$activation, UnitAttr:$gated,
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$input_type);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`bias` $bias^)? (`residual` $residual^)? attr-dict `:`
-    functional-type(operands, results)
+    $input `,` $weight (`norm` $norm^)? (`bias` $bias^)?
+    (`activation` $activation^)? (`gated` $gated^)? (`residual` $residual^)?
+    attr-dict `:` functional-type(operands, results)
   }];
 }
 

@@ -66,7 +66,10 @@ def LLM_QuantizedTensorType : LLM_Type<"QuantizedTensor", "quantized_tensor"> {
       otherwise, and the storage signed;
     * `packing = pairs`, if two elements of 4 bits share a byte: elements 2 i and
       2 i + 1 along the axis, the first of them in the lower half. Without it
-      each has a byte of its own, widened by its sign or by zeros.
+      each has a byte of its own, widened by its sign or by zeros;
+    * `packing = panels`, if elements, scales and zero points lie together, as the
+      products of the runtime read them; `packing = gated_panels`, if those of a
+      gated product do.
 
     A value is a bundle of tensors, which `--convert-llm-to-linalg` makes of it:
 
@@ -75,6 +78,16 @@ def LLM_QuantizedTensorType : LLM_Type<"QuantizedTensor", "quantized_tensor"> {
     | elements    | i8, in the type's shape, halved in `axis` if in pairs      |
     | scales      | the type's shape with one for each group in `axis`         |
     | zero points | i8, in the shape of the scales; only if asymmetric         |
+
+    In panels, it is one tensor [ceil(N / 32), B] of i8, for a matrix [N, K] that
+    is quantized along K, in whole rows or in groups whose size is a multiple of
+    32. A panel is 32 outputs and B bytes, a multiple of 64: group by group the
+    elements, padded to 32 inputs, then 32 scales, then, if asymmetric, 32 zero
+    points. Elements and zero points are stored as unsigned numbers, less qmin.
+    Of 8 bits, each 4 inputs are 32 words, one for each output, of 4 bytes; of 4
+    bits, each 8 inputs k are 32 words whose nibbles are, from the lowest, k + 0,
+    2, 4, 6, 1, 3, 5, 7. Gated panels are those of the matrix's upper and of its
+    lower half, one of each by turns.
 
     ```mlir
     // int8, a scale for each output.
@@ -85,6 +98,9 @@ def LLM_QuantizedTensorType : LLM_Type<"QuantizedTensor", "quantized_tensor"> {
     // As GPTQ and AWQ have it, with zero points.
     !llm.quantized_tensor<64x128xui4, scales = f16, axis = 1, group_size = 64,
                           asymmetric, packing = pairs>
+    // int4 as the kernels read it: two panels of 2304 bytes.
+    !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32,
+                          packing = panels>
     // Activations, a scale for each token.
     !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>
     ```
@@ -116,6 +132,14 @@ def LLM_QuantizedTensorType : LLM_Type<"QuantizedTensor", "quantized_tensor"> {
     ::mlir::RankedTensorType getElementsType() const;
     ::mlir::RankedTensorType getScalesType() const;
     ::mlir::RankedTensorType getZeroPointsType() const;
+    /// The one tensor that a value in panels consists of.
+    ::mlir::RankedTensorType getPanelsType() const;
+    bool isInPanels() const {
+      return getPacking() == ::llmir::llm::Packing::panels ||
+             getPacking() == ::llmir::llm::Packing::gated_panels;
+    }
+    /// The same type in panels, or null if it cannot be.
+    QuantizedTensorType asPanels(bool gated = false) const;
   }];
 }
 

@@ -187,7 +187,7 @@ def LLMFuseResidual : Pass<"llm-fuse-residual"> {
   let description = [{
     Turns `arith.addf %h, (llm.linear %x, %w)` into `llm.linear %x, %w residual
     %h`, so that the product accumulates into the residual stream and no buffer
-    stands between them.
+    stands between them. The same goes for `llm.quantized_matmul`.
 
     ```mlir
     func.func @layer(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>,
@@ -215,12 +215,75 @@ def LLMFuseResidual : Pass<"llm-fuse-residual"> {
   ];
 }
 
+def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
+  let summary = "Turn products into such of quantized weights";
+  let description = [{
+    Turns every `llm.linear` whose weight is a parameter, be it directly or
+    through the arguments of a private function, into an `llm.quantized_matmul`
+    of a quantized parameter. Lookups of embeddings stay as they are. `format` is
+    one of
+
+    | format | weights                    | input of the product                |
+    |--------|----------------------------|-------------------------------------|
+    | `int8` | 8 bits, whole rows         | rounded to bf16                     |
+    | `int4` | 4 bits, in groups of 32    | rounded to bf16                     |
+    | `w8a8` | 8 bits, whole rows         | 8 bits, a scale in f32 a token      |
+    | `w4a8` | 4 bits, in groups of 32    | 8 bits, a scale in f32 a token      |
+
+    `group-size` chooses other groups. Where it does not divide the number of
+    inputs it is halved until it does; if not even 32 do, the product stays as it
+    is. Whole rows have scales in f32 and groups in f16, unless `scales` says
+    otherwise.
+
+    ```mlir
+    // llmir-opt --llm-quantize-weights=format=w8a8
+    func.func @step(%x: tensor<?x192xf32>) -> tensor<?x64xf32> {
+      %w = llm.parameter "model"::"w" : tensor<64x192xf32>
+      %y = llm.linear %x, %w
+        : (tensor<?x192xf32>, tensor<64x192xf32>) -> tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @step(%arg0: tensor<?x192xf32>) -> tensor<?x64xf32> {
+      %0 = llm.quantize %arg0 : (tensor<?x192xf32>) ->
+          !llm.quantized_tensor<?x192xi8, scales = f32, axis = 1>
+      %1 = llm.parameter "model"::"w" from tensor<64x192xf32> :
+          !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1>
+      %2 = llm.quantized_matmul %0, %1 : (!llm.quantized_tensor<?x192xi8, scales
+          = f32, axis = 1>, !llm.quantized_tensor<64x192xi8, scales = f32, axis
+          = 1>) -> tensor<?x64xf32>
+      return %2 : tensor<?x64xf32>
+    }
+    ```
+  }];
+  let options = [
+    Option<"format", "format", "std::string", "\"int8\"",
+           "int8, int4, w8a8 or w4a8">,
+    Option<"groupSize", "group-size", "int64_t", "-1",
+           "The inputs that share a scale, a multiple of 32; 0 for whole rows, "
+           "-1 for what the format has">,
+    Option<"asymmetric", "asymmetric", "bool", "false",
+           "Give groups a zero point as well">,
+    Option<"scales", "scales", "std::string", "\"auto\"",
+           "The type of scales: auto, f32, f16 or bf16">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+  let statistics = [
+    Statistic<"numQuantized", "num-quantized", "Number of weights quantized">,
+    Statistic<"numKept", "num-kept", "Number of products that stay as they are">
+  ];
+}
+
 def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
   let summary = "Pack the weights of products into panels";
   let description = [{
-    Gives every parameter that an `llm.linear` multiplies by, be it directly or
-    through the arguments of private functions, the packed type that the
-    runtime's kernels read. A parameter that is used otherwise too (a tied
+    Gives every parameter that an `llm.linear` or an `llm.quantized_matmul`
+    multiplies by, be it directly or through the arguments of private functions,
+    the packed type that the runtime's kernels read. A parameter that is used otherwise too (a tied
     embedding) is kept beside its packed form.
 
     ```mlir

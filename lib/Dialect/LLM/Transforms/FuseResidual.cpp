@@ -20,6 +20,7 @@ using namespace mlir;
 using namespace llmir::llm;
 
 namespace {
+template <typename Product>
 struct FuseResidual : OpRewritePattern<arith::AddFOp> {
   FuseResidual(MLIRContext *context, Pass::Statistic &numFused)
       : OpRewritePattern(context), numFused(numFused) {}
@@ -29,19 +30,17 @@ struct FuseResidual : OpRewritePattern<arith::AddFOp> {
     // Both operands may be products: the later one takes the other in.
     for (auto [product, residual] : {std::pair(add.getRhs(), add.getLhs()),
                                      std::pair(add.getLhs(), add.getRhs())}) {
-      auto linear = product.getDefiningOp<LinearOp>();
-      if (!linear || linear.getResidual() || !linear->hasOneUse() ||
-          residual == product)
+      auto op = product.getDefiningOp<Product>();
+      if (!op || op.getResidual() || !op->hasOneUse() || residual == product)
         continue;
       // A product that is rounded before the addition must stay so.
       if (!getElementTypeOrSelf(product.getType()).isF32())
         continue;
-      auto sum = rewriter.create<LinearOp>(
-          add.getLoc(), add.getType(), linear.getInput(), linear.getWeight(),
-          linear.getNorm(), linear.getBias(), residual, linear.getEpsilonAttr(),
-          linear.getActivationAttr(), linear.getGatedAttr());
+      auto sum = cast<Product>(rewriter.clone(*op));
+      sum.getResidualMutable().assign(residual);
+      sum.getResult().setType(cast<RankedTensorType>(add.getType()));
       rewriter.replaceOp(add, sum);
-      rewriter.eraseOp(linear);
+      rewriter.eraseOp(op);
       ++numFused;
       return success();
     }
@@ -55,7 +54,8 @@ struct FuseResidualPass
     : llmir::llm::impl::LLMFuseResidualBase<FuseResidualPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseResidual>(&getContext(), numFused);
+    patterns.add<FuseResidual<LinearOp>, FuseResidual<QuantizedMatmulOp>>(
+        &getContext(), numFused);
     if (failed(
             applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
