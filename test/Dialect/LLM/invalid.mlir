@@ -310,7 +310,7 @@ func.func @case() {
 
 // A weight's rank is known.
 func.func @case() {
-  // expected-error @+1 {{custom op 'llm.parameter' invalid kind of type specified}}
+  // expected-error @+1 {{'llm.parameter' op result #0 must be ranked tensor of any type values or a tensor of integers with scales, but got 'tensor<*xf32>'}}
   %0 = llm.parameter "model"::"w" : tensor<*xf32>
   return
 }

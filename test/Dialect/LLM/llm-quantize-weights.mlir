@@ -7,7 +7,7 @@
 // RUN: not llmir-opt %s -llm-quantize-weights=scales=f64 -split-input-file 2>&1 | FileCheck %s --check-prefix=SCALES
 
 // FORMAT: error: llm-quantize-weights: format must be int8, int4, w8a8 or w4a8, but is int3
-// GROUP: error: llm-quantize-weights: group-size must be a multiple of 32, or 0 for whole rows, but is 48
+// GROUP: error: llm-quantize-weights: group-size must be a multiple of 32 up to 512, or 0 for whole rows, but is 48
 // SCALES: error: llm-quantize-weights: scales must be auto, f32, f16 or bf16, but are f64
 
 // What a norm is rounded to is what its products multiply: bf16 where only

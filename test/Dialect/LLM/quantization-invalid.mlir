@@ -96,12 +96,6 @@ func.func private @case(!llm.quantized_tensor<8x8xi4, scales = f32, axis = 1, as
 
 // -----
 
-// One packing is known.
-// expected-error @+1 {{expected 'pairs'}}
-func.func private @case(!llm.quantized_tensor<8x8xi4, scales = f32, axis = 1, packing = panels>)
-
-// -----
-
 //===----------------------------------------------------------------------===//
 // Operations
 //===----------------------------------------------------------------------===//

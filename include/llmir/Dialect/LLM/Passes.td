@@ -264,7 +264,7 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
     Option<"format", "format", "std::string", "\"int8\"",
            "int8, int4, w8a8 or w4a8">,
     Option<"groupSize", "group-size", "int64_t", "-1",
-           "The inputs that share a scale, a multiple of 32; 0 for whole rows, "
+           "The inputs that share a scale, a multiple of 32 up to 512; 0 for whole rows, "
            "-1 for what the format has">,
     Option<"asymmetric", "asymmetric", "bool", "false",
            "Give groups a zero point as well">,

@@ -19,6 +19,9 @@ namespace llmir::llm {
 using namespace mlir;
 using namespace llmir::llm;
 
+// What the kernels take. Sums of whole rows of integers must fit into 32 bits.
+static constexpr int64_t kMostInGroup = 512, kMostInSum = 65536;
+
 static bool isQuantizable(Type element) {
   return element.isF32() || element.isBF16() || element.isF16();
 }
@@ -75,8 +78,9 @@ private:
       return refuse("format must be int8, int4, w8a8 or w4a8, but is " +
                     Twine(format));
     size = groupSize >= 0 ? groupSize : isByte ? 0 : kPanelDepth;
-    if (size % kPanelDepth != 0)
+    if (size % kPanelDepth != 0 || size > kMostInGroup)
       return refuse("group-size must be a multiple of " + Twine(kPanelDepth) +
+                    " up to " + Twine(kMostInGroup) +
                     ", or 0 for whole rows, but is " + Twine(size));
     Builder builder(&getContext());
     scaleType =
@@ -104,11 +108,7 @@ private:
     while (group && weight.getDimSize(1) % group != 0)
       if ((group /= 2) % kPanelDepth != 0 || group == 0)
         return {};
-    // The most products of two integers, each less its zero point, that a sum
-    // of 32 bits is sure to take.
-    int64_t largest = (asymmetric ? isByte ? 255 : 15 : isByte ? 128 : 8) * 128;
-    if (roundsToIntegers && (group ? group : weight.getDimSize(1)) >
-                                std::numeric_limits<int32_t>::max() / largest)
+    if (roundsToIntegers && !group && weight.getDimSize(1) > kMostInSum)
       return {};
     auto storage = IntegerType::get(&getContext(), isByte ? 8 : 4,
                                     asymmetric ? IntegerType::Unsigned
