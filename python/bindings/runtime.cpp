@@ -151,9 +151,10 @@ void checkBytes(const char *what, size_t found, int64_t expected) {
                                 "have " + std::to_string(expected));
 }
 
-void pack(Bytes src, const std::string &srcDtype, int64_t n, int64_t k,
-          WritableBytes dst, const WeightFormat &to, int64_t panelBegin,
-          int64_t panelEnd, int threads) {
+std::pair<double, double> pack(Bytes src, const std::string &srcDtype,
+                               int64_t n, int64_t k, WritableBytes dst,
+                               const WeightFormat &to, int64_t panelBegin,
+                               int64_t panelEnd, int threads) {
   llmir_dtype from = parseDtype(srcDtype);
   int64_t bytes = packedBytes(to, n, k);
   int64_t panels = panelCount(n);
@@ -173,13 +174,16 @@ void pack(Bytes src, const std::string &srcDtype, int64_t n, int64_t k,
   const void *source = src.data();
   void *destination = dst.data();
   nb::gil_scoped_release release;
+  PackingLoss loss;
   if (threads == 1) {
-    packPanels(from, to, source, n, k, panelBegin, panelEnd, destination);
+    loss =
+        packPanels(from, to, source, n, k, panelBegin, panelEnd, destination);
   } else {
     ThreadPool pool{unsigned(threads)};
-    packPanels(from, to, source, n, k, panelBegin, panelEnd, destination,
-               &pool);
+    loss = packPanels(from, to, source, n, k, panelBegin, panelEnd, destination,
+                      &pool);
   }
+  return {loss.differences, loss.weights};
 }
 
 } // namespace
@@ -294,11 +298,15 @@ NB_MODULE(_runtime, m) {
                    })
       .def_ro("group_size", &WeightFormat::groupSize)
       .def_ro("asymmetric", &WeightFormat::asymmetric);
-  m.def("pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
-        "format"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
-        "Packs a weight [n, k], given as bytes, into panels of 32 output "
-        "columns, and quantizes it if the format says so. A range of panels "
-        "writes only these, so that a large weight can be packed in pieces.");
+  m.def(
+      "pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
+      "format"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
+      "Packs a weight [n, k], given as bytes, into panels of 32 output "
+      "columns, and quantizes it if the format says so. A range of panels "
+      "writes only these, so that a large weight can be packed in pieces. "
+      "Returns what "
+      "quantizing has changed: the sum of the squares of the differences, and "
+      "that of the squares of the weights.");
   m.def("packed_shape", &packedShape, "format"_a, "n"_a, "k"_a,
         "The shape of a packed weight [n, k]; of a quantized one in bytes.");
   m.def("packed_bytes", &packedBytes, "format"_a, "n"_a, "k"_a,

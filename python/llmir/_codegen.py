@@ -27,6 +27,7 @@ from llmir._signals import end_with
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
+from llmir.quantization import add_arguments, from_arguments
 from llmir.safetensors import open_checkpoint
 from llmir.target import find_target
 
@@ -52,6 +53,7 @@ def main() -> int:
     parser.add_argument("--emit", choices=STAGES, required=True)
     parser.add_argument("--target-cpu", default="native")
     parser.add_argument("--max-batch-tokens", type=int, default=512)
+    add_arguments(parser)
     parser.add_argument("--name", help="what messages call the program")
     parser.add_argument("--weights", type=Path, help="check the program against these")
     parser.add_argument("--print-after", metavar="PASS,...", help="or `all`")
@@ -96,6 +98,8 @@ def compile_program(arguments: argparse.Namespace) -> None:
 
     wanted = [name for name in (arguments.print_after or "").split(",") if name]
     output: Path = arguments.output
+    quantization = from_arguments(arguments)
+    optimize = _with_options("llm-optimize", quantization.pass_options)
 
     def run(pipeline: str) -> None:
         passes = run_pipeline(module, pipeline, path, wanted)
@@ -105,14 +109,15 @@ def compile_program(arguments: argparse.Namespace) -> None:
         check_printed(wanted, [])
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "optimized":
-        run("llm-optimize")
+        run(optimize)
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "linalg":
         run("llm-to-linalg")
         output.write_text(str(module), encoding="utf-8")
     else:
         facts = find_facts(module)
-        run(f"llm-cpu-pipeline{{max-batch-tokens={arguments.max_batch_tokens}}}")
+        tokens = f"max-batch-tokens={arguments.max_batch_tokens}"
+        run(_with_options("llm-cpu-pipeline", [tokens, *quantization.pass_options]))
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
@@ -128,6 +133,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
             "arena_bytes": module.arena_bytes,
             "max_batch_tokens": module.max_batch_tokens,
             "weights_bytes": module.weights_bytes,
+            "quantization": {"format": quantization.format},
         }
         check_layout(layout, output)
         if arguments.emit == "artifact":
@@ -148,14 +154,15 @@ def compile_program(arguments: argparse.Namespace) -> None:
                 f"--emit={arguments.emit}",
                 f"--target-cpu={arguments.target_cpu}",
             ]
-            again += [f"--max-batch-tokens={arguments.max_batch_tokens}", "-o", "out"]
+            again.append(f"--max-batch-tokens={arguments.max_batch_tokens}")
+            again += [*quantization.arguments, "-o", "out"]
             raise LLMIRError(
                 f"{error}; reproduce it with: {shlex.join(again)}"
             ) from error
         layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
         optimized = parse()
-        run_pipeline(optimized, "llm-optimize", path)
+        run_pipeline(optimized, optimize, path)
         (output / PROGRAM).write_text(str(optimized), encoding="utf-8")
 
 
@@ -300,6 +307,10 @@ def write_constants(entries: list[dict[str, Any]], path: Path) -> list[dict[str,
                 file.write(described.pop("data"))
             result.append(described)
     return result
+
+
+def _with_options(pipeline: str, options: Sequence[str]) -> str:
+    return f"{pipeline}{{{' '.join(options)}}}" if options else pipeline
 
 
 def _diagnostics(what: str, error: Exception) -> str:

@@ -24,19 +24,19 @@ from llmir.files import open_regular, shown
 from llmir.manifest import MANIFEST, WEIGHTS, manifest_text, read_manifest
 from llmir.safetensors import Checkpoint
 from llmir.tokenizer import Tokenizer
-from llmir.weights import write_weights
+from llmir.weights import Loss, write_weights
 
 # Taken along as they are, where the model has them.
 TOKENIZER = "tokenizer.json"
 COPIED = (TOKENIZER, "tokenizer_config.json", "generation_config.json")
 
 
-def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
+def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[Loss]]:
     """Complete a directory into which the compiler has put its results.
 
     checkpoint: the weights; the tokenizer is taken from the same directory.
-    Returns the size of the artifact in bytes. Raises LLMIRError if the runtime would
-    refuse it.
+    Returns the size of the artifact in bytes, and what quantizing has lost. Raises
+    LLMIRError if the runtime would refuse it.
     """
     layout_file = directory / _codegen.LAYOUT
     constants_file = directory / _codegen.CONSTANTS
@@ -49,7 +49,7 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
         unit_scale=True,
         disable=None if sys.stderr is not None else True,
     ) as bar:
-        write_weights(
+        losses = write_weights(
             directory / WEIGHTS,
             layout["weights"],
             size,
@@ -70,10 +70,11 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> int:
         path.name: {"bytes": path.stat().st_size, "xxh3": runtime.xxh3(str(path))}
         for path in sorted(directory.iterdir())
     }
+    layout["quantization"]["weights"] = [loss.facts() for loss in losses]
     text = manifest_text(layout, files)
     (directory / MANIFEST).write_text(text, encoding="utf-8")
     check_loadable(directory)
-    return sum(file["bytes"] for file in files.values())
+    return sum(file["bytes"] for file in files.values()), losses
 
 
 def check_loadable(directory: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llmir._codegen import OUT_OF_MEMORY, REFUSED
 from llmir.errors import LLMIRError
+from llmir.quantization import UNQUANTIZED, Quantization
 
 MODULE = "llmir._codegen"
 
@@ -28,6 +29,7 @@ def run_compiler(
     weights: Path | None = None,
     name: str | None = None,
     print_after: str | None = None,
+    quantization: Quantization = UNQUANTIZED,
     module: str = MODULE,
 ) -> None:
     """Compile `program`, a file, up to the stage `emit`, and write `output`.
@@ -36,6 +38,7 @@ def run_compiler(
     name: the user's own file that `program` is a copy of, for messages.
     print_after: passes after which the program is printed to the standard error,
         with commas between them, or `all`.
+    quantization: how the weights of products are stored.
     module: the module that the child runs.
 
     Raises LLMIRError if the program is refused, or if the compiler dies of it. A
@@ -43,6 +46,7 @@ def run_compiler(
     """
     options = [f"--emit={emit}", f"--target-cpu={target_cpu}"]
     options.append(f"--max-batch-tokens={max_batch_tokens}")
+    options += quantization.arguments
     if weights is not None:
         options.append(f"--weights={weights}")
     if name is not None:

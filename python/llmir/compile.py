@@ -36,10 +36,21 @@ from llmir.files import open_regular
 from llmir.hub import model_directory
 from llmir.importer import import_model
 from llmir.manifest import MAX_STEP_TOKENS, read_manifest
+from llmir.quantization import (
+    NONE,
+    UNQUANTIZED,
+    Quantization,
+    add_arguments,
+    from_arguments,
+)
 from llmir.safetensors import open_checkpoint
 from llmir.target import X86_LEVELS
 
 BLOCK_SIZE = 16
+
+# The stages that show a program which is not optimized.
+BEFORE_OPTIMIZING = ("llm", "linalg")
+
 MAX_BATCH_TOKENS = 512
 
 
@@ -55,6 +66,7 @@ def compile_model(
     max_batch_tokens: int = MAX_BATCH_TOKENS,
     weights: Path | None = None,
     print_after: str | None = None,
+    quantization: Quantization = UNQUANTIZED,
 ) -> None:
     """Compile a model and write `output`; None writes a text stage to stdout.
 
@@ -65,6 +77,7 @@ def compile_model(
     max_batch_tokens: the most tokens of one step, over all sequences.
     print_after: passes after which the program is printed to the standard error,
         with commas between them, or `all` for those that change it.
+    quantization: how the weights of products are stored.
 
     Raises LLMIRError for bad input; then `output` is as it was.
     """
@@ -77,6 +90,11 @@ def compile_model(
         raise LLMIRError(
             f"--max-batch-tokens must be at most {MAX_STEP_TOKENS}, and not "
             f"{max_batch_tokens}"
+        )
+    quantization.check()
+    if quantization.format != NONE and emit in BEFORE_OPTIMIZING:
+        raise LLMIRError(
+            f"--quantize is a part of optimizing, and --emit={emit} comes before it"
         )
     is_artifact = emit == "artifact"
     is_program = model.endswith(".mlir")
@@ -129,6 +147,7 @@ def compile_model(
                 weights=source if is_program else None,
                 name=model if is_program else None,
                 print_after=print_after,
+                quantization=quantization,
             )
             if emit == "llm" and not is_program:
                 # It is verified now; MLIR would drop the names of its values.
@@ -146,7 +165,9 @@ def compile_model(
             assert checkpoint is not None
             with artifact.replacing(output) as directory:
                 run(directory)
-                size = artifact.finish_artifact(directory, checkpoint)
+                size, losses = artifact.finish_artifact(directory, checkpoint)
+            for loss in losses:
+                tell(f"llmir: {loss.describe()}")
             tell(
                 f"llmir: wrote {output}, {size / 2**20:.1f} MiB, "
                 f"in {time.monotonic() - started:.1f} s"
@@ -235,6 +256,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"the most tokens of one step (default: {MAX_BATCH_TOKENS})",
     )
+    add_arguments(parser)
     parser.add_argument(
         "--weights",
         type=Path,
@@ -273,6 +295,7 @@ def _run(arguments: argparse.Namespace) -> None:
         max_batch_tokens=arguments.max_batch_tokens,
         weights=arguments.weights,
         print_after=arguments.print_after,
+        quantization=from_arguments(arguments),
     )
 
 

@@ -56,7 +56,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 def manifest_text(layout: Mapping[str, Any], files: Mapping[str, Any]) -> str:
     """Return the manifest.
 
-    layout: what the compiler says of the code: target, model, cache,
+    layout: what the compiler says of the code: target, model, cache, quantization,
         max_batch_tokens and arena_bytes.
     files: `bytes` and `xxh3` of each file by its name.
     """
@@ -68,6 +68,7 @@ def manifest_text(layout: Mapping[str, Any], files: Mapping[str, Any]) -> str:
         "target": layout["target"],
         "model": layout["model"],
         "cache": layout["cache"],
+        "quantization": layout["quantization"],
         "step": {
             "max_batch_tokens": layout["max_batch_tokens"],
             "arena_bytes": layout["arena_bytes"],

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Writes the weights of an artifact: each tensor packed, widened or copied.
 
-The layout, decided by the compiler, says what lies where. The work goes in bounded
-pieces from the mapped checkpoint to the file, and lets go of the pages behind it,
-so that compiling needs little memory whatever the size of the model.
+The layout, decided by the compiler, says what lies where. Threads take small pieces
+of it, so small that what one has packed is still in its core's cache when it is
+written, and let go of the checkpoint's pages behind them: compiling runs at the
+memory's speed, and needs little of it whatever the size of the model.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +24,57 @@ import numpy.typing as npt
 from llmir import _native, dtypes
 from llmir.dtypes import DType
 from llmir.errors import LLMIRError
-from llmir.safetensors import PIECE_BYTES, Checkpoint, Tensor
+from llmir.files import shown
+from llmir.safetensors import Checkpoint, Tensor
 
-# From which size on it is worth starting threads.
-PARALLEL_BYTES = 2**20
+# What a thread packs at once, or a panel if that is larger.
+PIECE_BYTES = 2**20
+
+# The outputs of a panel, whatever its format.
+PANEL_ROWS = 32
+
+# The most buffers that one call of the system writes.
+MOST_BUFFERS = 512
 
 Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Loss:
+    """What quantizing weights of one format has changed.
+
+    format: `kind`, `scales`, `group_size` and `asymmetric`, as the compiler says.
+    tensors: how many weights there are.
+    differences, weights: the sums of the squares of the differences and of the
+        weights themselves.
+    """
+
+    format: dict[str, Any]
+    tensors: int = 0
+    differences: float = 0.0
+    weights: float = 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """The root of the ratio of the two sums, in float64."""
+        return math.sqrt(self.differences / self.weights) if self.weights else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest says."""
+        error = self.relative_error
+        return {**self.format, "tensors": self.tensors, "relative_error": error}
+
+    def describe(self) -> str:
+        """Return a sentence."""
+        groups = self.format["group_size"]
+        where = f"groups of {groups}" if groups else "whole rows"
+        zeros = " and zero points" if self.format["asymmetric"] else ""
+        weights = "weight" if self.tensors == 1 else "weights"
+        return (
+            f"{self.tensors} {weights} in {self.format['kind']} by {where}, scales in "
+            f"{self.format['scales']}{zeros}: the relative error of the weights is "
+            f"{self.relative_error:.2%}"
+        )
 
 
 def write_weights(
@@ -34,43 +84,80 @@ def write_weights(
     constants: bytes | memoryview,
     checkpoint: Checkpoint,
     progress: Callable[[int], object],
-) -> None:
+) -> list[Loss]:
     """Write the file `path` of `size` bytes.
 
     entries: the compiler's layout: parameters with `sources` (each of a `key`,
         `dtype` and `shape`, laid end to end), `dtype`, `packed`, `gated`, `offset`
-        and `bytes`, constants with `begin`, their place in `constants`, `offset`
-        and `bytes`.
+        and `bytes`, and `format` if they are quantized; constants with `begin`, their
+        place in `constants`, `offset` and `bytes`.
     progress: is told of every number of bytes written.
 
-    Raises LLMIRError if the disk is full.
+    Returns what quantizing has changed, for each format. Raises LLMIRError if the disk
+    is full, or if a weight that is quantized holds NaN or infinity.
     """
+    losses: dict[tuple[Any, ...], Loss] = {}
+    cores = len(os.sched_getaffinity(0))
     try:
-        with path.open("wb") as file:
+        with path.open("wb") as file, ThreadPoolExecutor(cores) as pool:
             # What lies between the entries stays zero.
             os.truncate(file.fileno(), size)
+            pieces: list[_Piece] = []
             for entry in entries:
                 if entry["offset"] + entry["bytes"] > size:
                     raise ValueError(f"weight beyond the end of the file: {entry}")
-                if entry["kind"] == "constant":
-                    begin = entry["begin"]
-                    pieces = iter([constants[begin : begin + entry["bytes"]]])
-                else:
-                    pieces = _parameter(entry, checkpoint)
-                file.seek(entry["offset"])
-                written = 0
-                for piece in pieces:
-                    file.write(piece)
-                    written += len(piece)
-                    progress(len(piece))
-                if written != entry["bytes"]:
-                    raise ValueError(f"weight of {written} bytes: {entry}")
+                parts = _pieces(entry, constants, checkpoint)
+                if sum(piece.size for piece in parts) != entry["bytes"]:
+                    raise ValueError(f"weight of another size: {entry}")
+                pieces += parts
+                if "format" in entry:
+                    key = tuple(entry["format"].values())
+                    losses.setdefault(key, Loss(entry["format"])).tensors += 1
+            # In the order of the file, so that sums are the same every time. What has
+            # not begun when one fails, or on an interrupt, is dropped.
+            writes = pool.map(lambda piece: piece.write(file.fileno()), pieces)
+            for piece, (differences, weights) in zip(pieces, writes, strict=True):
+                progress(piece.size)
+                if "format" not in piece.entry:
+                    continue
+                if not math.isfinite(weights):
+                    names = [shown(part["key"]) for part in piece.entry["sources"]]
+                    raise LLMIRError(
+                        f"{' or '.join(names)} holds NaN or infinity, and cannot be "
+                        "quantized"
+                    )
+                loss = losses[tuple(piece.entry["format"].values())]
+                loss.differences += differences
+                loss.weights += weights
     except OSError as error:
         raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
+    return list(losses.values())
 
 
-def _parameter(entry: dict[str, Any], checkpoint: Checkpoint) -> Iterator[Any]:
-    used = dtypes.by_mlir(entry["dtype"])
+class _Piece(Protocol):
+    """A part of a weight that one thread makes and writes.
+
+    entry: the weight, as the compiler describes it.
+    size: how many bytes are written.
+    """
+
+    entry: dict[str, Any]
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, file: int) -> tuple[float, float]:
+        """Write to an open file; return what quantizing has changed."""
+        ...
+
+
+def _pieces(
+    entry: dict[str, Any], constants: bytes | memoryview, checkpoint: Checkpoint
+) -> Sequence[_Piece]:
+    if entry["kind"] == "constant":
+        begin = entry["begin"]
+        return [_Constant(entry, constants[begin : begin + entry["bytes"]])]
+    used = dtypes.by_mlir(entry["dtype"]) if "format" not in entry else None
     tensors = []
     for source in entry["sources"]:
         tensor = checkpoint[source["key"]]
@@ -79,16 +166,72 @@ def _parameter(entry: dict[str, Any], checkpoint: Checkpoint) -> Iterator[Any]:
         if (tensor.dtype, tensor.shape) != expected:
             raise ValueError(f"{entry} does not describe {tensor}")
         tensors.append((tensor, dtypes.by_mlir(source["dtype"])))
-    if not entry["packed"]:
-        return (piece for part in tensors for piece in _plain(*part, used))
-    rows = _Rows(tensors, used)
-    if not entry["gated"]:
-        return _packed(rows, 0, rows.count)
-    # A panel of gates and one of what they gate, by turns.
-    half = rows.count // 2
-    return _alternating(
-        _packed(rows, 0, half), _packed(rows, half, half), rows.panel_bytes
-    )
+    if entry["packed"]:
+        rows = _Rows(tensors, entry, used)
+        # Of a gated weight there is a panel of gates and one of what they gate, by
+        # turns: `count` of each.
+        halves = 1 + entry["gated"]
+        count = -(-(rows.count // halves) // PANEL_ROWS)
+        step = max(1, min(PIECE_BYTES // rows.panel_bytes, MOST_BUFFERS) // halves)
+        return [
+            _Panels(entry, rows, begin, min(begin + step, count))
+            for begin in range(0, count, step)
+        ]
+    assert used is not None
+    pieces: list[_Plain] = []
+    offset = entry["offset"]
+    for tensor, stored in tensors:
+        step = PIECE_BYTES // used.bytes * stored.bytes
+        for begin in range(0, tensor.bytes, step):
+            end = min(begin + step, tensor.bytes)
+            pieces.append(_Plain(entry, offset, tensor, begin, end, stored, used))
+            offset += pieces[-1].size
+    return pieces
+
+
+@dataclass
+class _Constant:
+    """What is in no file, whole."""
+
+    entry: dict[str, Any]
+    data: bytes | memoryview
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def write(self, file: int) -> tuple[float, float]:
+        _write(file, self.entry["offset"], [self.data])
+        return 0.0, 0.0
+
+
+@dataclass
+class _Plain:
+    """The elements of a tensor in order, widened if need be.
+
+    offset: where they go.
+    begin, end: where they come from, in the bytes of the tensor.
+    """
+
+    entry: dict[str, Any]
+    offset: int
+    tensor: Tensor
+    begin: int
+    end: int
+    stored: DType
+    used: DType
+
+    @property
+    def size(self) -> int:
+        return (self.end - self.begin) // self.stored.bytes * self.used.bytes
+
+    def write(self, file: int) -> tuple[float, float]:
+        data = self.tensor.data[self.begin : self.end]
+        if self.stored != self.used:
+            data = widen(data, self.stored, self.used)
+        _write(file, self.offset, [data])
+        self.tensor.release(self.begin, self.end)
+        return 0.0, 0.0
 
 
 class _Rows:
@@ -97,36 +240,50 @@ class _Rows:
     count: how many rows there are.
     width: how many numbers a row has.
     stored: the dtype that the rows are read in.
-    packing: how they are packed.
-    panel_rows, panel_bytes: the rows of a panel, and its bytes.
+    format: what they are packed to, as the runtime has it.
+    panel_bytes: the size of a panel.
     """
 
-    def __init__(self, tensors: list[tuple[Tensor, DType]], used: DType) -> None:
+    def __init__(
+        self,
+        tensors: list[tuple[Tensor, DType]],
+        entry: dict[str, Any],
+        used: DType | None,
+    ) -> None:
+        """Describe the rows of a weight, which is quantized if `used` is None."""
         runtime = _native.runtime()
         self._tensors = tensors
         self.count = sum(tensor.shape[0] for tensor, _ in tensors)
         self.width = tensors[0][0].shape[1]
         all_stored = {stored for _, stored in tensors}
-        self.stored = all_stored.pop() if len(all_stored) == 1 else used
-        self.packing = runtime.WeightFormat(used.mlir)
-        # Panels are outermost, and their columns come behind the inputs.
-        self.panel_rows = runtime.packed_shape(self.packing, 1, self.width)[2]
-        self.panel_bytes = runtime.packed_bytes(self.packing, 1, self.width)
+        # All are exact in float32.
+        mixed = used or dtypes.FLOAT32
+        self.stored = all_stored.pop() if len(all_stored) == 1 else mixed
+        if used is None:
+            self.format = runtime.WeightFormat(**entry["format"])
+        else:
+            self.format = runtime.WeightFormat(used.mlir)
+        self.panel_bytes: int = runtime.packed_bytes(self.format, 1, self.width)
 
-    def read(self, begin: int, end: int) -> Bytes:
-        """Return the bytes of rows, mapped if they are of one tensor."""
+    def pack(self, begin: int, end: int, to: Bytes) -> tuple[float, float]:
+        """Pack rows into `to`; return what quantizing has changed."""
         parts = []
         for tensor, first, last, stored in self._parts(begin, end):
             part = tensor.data[first:last]
-            parts.append(
-                part if stored == self.stored else widen(part, stored, self.stored)
-            )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def release(self, begin: int, end: int) -> None:
-        """Let go of rows that were read."""
+            if stored != self.stored:
+                part = widen(part, stored, self.stored)
+            parts.append(part)
+        loss: tuple[float, float] = _native.runtime().pack_panels(
+            parts[0] if len(parts) == 1 else np.concatenate(parts),
+            self.stored.mlir,
+            end - begin,
+            self.width,
+            to,
+            self.format,
+        )
         for tensor, first, last, _ in self._parts(begin, end):
             tensor.release(first, last)
+        return loss
 
     def _parts(self, begin: int, end: int) -> Iterator[tuple[Tensor, int, int, DType]]:
         start = 0
@@ -138,48 +295,60 @@ class _Rows:
             start += tensor.shape[0]
 
 
-def _packed(rows: _Rows, first: int, count: int) -> Iterator[Bytes]:
-    """Yield the panels of rows from `first` on, a whole number of them at a time."""
-    runtime = _native.runtime()
-    at_once = max(1, PIECE_BYTES // rows.panel_bytes) * rows.panel_rows
-    buffer = np.empty(at_once // rows.panel_rows * rows.panel_bytes, np.uint8)
-    for row in range(first, first + count, at_once):
-        end = min(row + at_once, first + count)
-        piece = buffer[: runtime.packed_bytes(rows.packing, end - row, rows.width)]
-        runtime.pack_panels(
-            rows.read(row, end),
-            rows.stored.mlir,
-            end - row,
-            rows.width,
-            piece,
-            rows.packing,
-            threads=0 if len(piece) >= PARALLEL_BYTES else 1,
-        )
-        rows.release(row, end)
-        yield piece
+@dataclass
+class _Panels:
+    """Panels [begin, end) of a weight, or of both halves of a gated one."""
+
+    entry: dict[str, Any]
+    rows: _Rows
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        halves: int = 1 + self.entry["gated"]
+        return (self.end - self.begin) * self.rows.panel_bytes * halves
+
+    def write(self, file: int) -> tuple[float, float]:
+        rows, gated = self.rows, self.entry["gated"]
+        panels = _buffer(self.size).reshape(1 + gated, -1)
+        size = rows.count // (1 + gated)
+        first = self.begin * PANEL_ROWS
+        last = min(self.end * PANEL_ROWS, size)
+        differences = weights = 0.0
+        for half, packed in enumerate(panels):
+            loss = rows.pack(half * size + first, half * size + last, packed)
+            differences, weights = differences + loss[0], weights + loss[1]
+        buffers: list[Any] = [panels[0]]
+        if gated:
+            both = panels.reshape(2, -1, rows.panel_bytes)
+            buffers = [panel for pair in zip(*both, strict=True) for panel in pair]
+        offset = self.entry["offset"] + self.begin * rows.panel_bytes * (1 + gated)
+        _write(file, offset, buffers)
+        return differences, weights
 
 
-def _alternating(
-    first: Iterator[Bytes], second: Iterator[Bytes], panel_bytes: int
-) -> Iterator[Bytes]:
-    """Yield a panel of each by turns; their pieces are equally large."""
-    for one, other in zip(first, second, strict=True):
-        for panel in range(0, len(one), panel_bytes):
-            yield one[panel : panel + panel_bytes]
-            yield other[panel : panel + panel_bytes]
+_thread = threading.local()
 
 
-def _plain(tensor: Tensor, stored: DType, used: DType) -> Iterator[Any]:
-    """Yield the elements of a tensor in order, widened if need be."""
-    step = PIECE_BYTES // used.bytes * stored.bytes
-    data = tensor.data
-    for begin in range(0, tensor.bytes, step):
-        end = min(begin + step, tensor.bytes)
-        piece = data[begin:end]
-        if stored != used:
-            piece = widen(piece, stored, used)
-        yield piece
-        tensor.release(begin, end)
+def _buffer(size: int) -> Bytes:
+    """Return memory of this thread's own, to be used until it asks again."""
+    if getattr(_thread, "buffer", None) is None or len(_thread.buffer) < size:
+        _thread.buffer = np.empty(size, np.uint8)
+    whole: Bytes = _thread.buffer
+    return whole[:size]
+
+
+def _write(file: int, offset: int, buffers: list[Any]) -> None:
+    """Write all of some buffers to a place in a file."""
+    views = [memoryview(buffer) for buffer in buffers]
+    while views:
+        written = os.pwritev(file, views, offset)
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][written:]
 
 
 def widen(data: Bytes, stored: DType, used: DType) -> Bytes:

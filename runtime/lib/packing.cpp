@@ -167,9 +167,10 @@ void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
 }
 
 /// `x` is room for the group's numbers as f32.
-void packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
-                   const char *src, int64_t n, int64_t k, int64_t panel,
-                   float *x, char *dst) {
+PackingLoss packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
+                          const char *src, int64_t n, int64_t k, int64_t panel,
+                          float *x, char *dst) {
+  PackingLoss sum;
   uint32_t staged[panelColumns][stagedUnits];
   int64_t inputs = inputsOfGroup(format, k), bytes = groupBytes(format, inputs);
   char *end = dst + bytesOfPanel(format, k);
@@ -180,9 +181,12 @@ void packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
                 staged);
       transpose(staged, count, reinterpret_cast<char *>(x + i * panelColumns));
     }
-    quantizeGroup(format, x, inputs, dst);
+    PackingLoss loss = quantizeGroup(format, x, inputs, dst);
+    sum.differences += loss.differences;
+    sum.weights += loss.weights;
   }
   std::fill(dst, end, 0);
+  return sum;
 }
 
 void checkWeight(int64_t n, int64_t k) {
@@ -302,9 +306,10 @@ int64_t packedBytes(const WeightFormat &format, int64_t n, int64_t k) {
   return panelCount(n) * bytesOfPanel(format, k);
 }
 
-void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
-                const void *src, int64_t n, int64_t k, int64_t panelBegin,
-                int64_t panelEnd, void *dst, ThreadPool *pool) {
+PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                       const void *src, int64_t n, int64_t k,
+                       int64_t panelBegin, int64_t panelEnd, void *dst,
+                       ThreadPool *pool) {
   if (srcDtype != LLMIR_F32 && srcDtype != LLMIR_BF16 && srcDtype != LLMIR_F16)
     throw std::invalid_argument("weights are packed from f32, bf16 or f16");
   checkWeight(n, k);
@@ -317,14 +322,16 @@ void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
   int64_t panelBytes = bytesOfPanel(format, k);
   bool quantized = isQuantized(format.kind);
   int64_t groupFloats = quantized ? inputsOfGroup(format, k) * panelColumns : 0;
+  // Of each panel, so that their sum is the same with any threads.
+  std::vector<PackingLoss> losses(quantized ? panelEnd - panelBegin : 0);
   std::vector<float> groups((pool ? pool->threads() : 1) * groupFloats);
   auto pack = [&](unsigned thread, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const char *from = static_cast<const char *>(src);
       char *to = static_cast<char *>(dst) + i * panelBytes;
       if (quantized)
-        packQuantized(srcDtype, format, from, n, k, panelBegin + i,
-                      groups.data() + thread * groupFloats, to);
+        losses[i] = packQuantized(srcDtype, format, from, n, k, panelBegin + i,
+                                  groups.data() + thread * groupFloats, to);
       else
         packPanel(srcDtype, elementType(format.kind), from, n, k,
                   panelBegin + i, to);
@@ -335,12 +342,18 @@ void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
     pool->forRanges(panels, pool->evenGrain(panels), pack);
   else
     pack(0, 0, panels);
+  PackingLoss sum;
+  for (const PackingLoss &loss : losses) {
+    sum.differences += loss.differences;
+    sum.weights += loss.weights;
+  }
+  return sum;
 }
 
-void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
-                const void *src, int64_t n, int64_t k, void *dst,
-                ThreadPool *pool) {
-  packPanels(srcDtype, format, src, n, k, 0, panelCount(n), dst, pool);
+PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                       const void *src, int64_t n, int64_t k, void *dst,
+                       ThreadPool *pool) {
+  return packPanels(srcDtype, format, src, n, k, 0, panelCount(n), dst, pool);
 }
 
 } // namespace llmir::runtime

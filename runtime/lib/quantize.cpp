@@ -146,12 +146,15 @@ Columns chooseColumns(const WeightFormat &format, const float *x,
 /// Units of four or eight inputs. The j-th of them goes to the bits that
 /// `Shifts` names.
 template <int Bits, int... Shifts>
-void writeElements(const float *x, int64_t inputs, const Columns &columns,
-                   float low, float high, char *out) {
+PackingLoss writeElements(const float *x, int64_t inputs,
+                          const Columns &columns, float low, float high,
+                          char *out) {
   constexpr int perUnit = sizeof...(Shifts);
   constexpr uint32_t mask = (1u << Bits) - 1;
+  PackingLoss loss;
   for (int64_t c = 0; c < panelColumns; c += width) {
     Floats scale = load(columns.scale + c), zero = load(columns.zero + c);
+    Floats step = scale, differences = splat(0), weights = splat(0);
     // A number divided by 0 is 0 here.
     scale = scale == splat(0) ? splat(std::numeric_limits<float>::infinity())
                               : scale;
@@ -159,7 +162,11 @@ void writeElements(const float *x, int64_t inputs, const Columns &columns,
       const float *from = x + i * panelColumns + c;
       Words unit = {};
       auto add = [&](int shift) __attribute__((always_inline)) {
-        Floats q = clamp(rounded(load(from) / scale) + zero, low, high);
+        Floats value = load(from);
+        Floats q = clamp(rounded(value / scale) + zero, low, high);
+        Floats difference = value - (q - zero) * step;
+        differences += difference * difference;
+        weights += value * value;
         // Only a NaN has bits beyond the mask.
         Words stored = __builtin_bit_cast(Words, q + magic) & mask;
         unit |= stored << uint32_t(shift);
@@ -169,7 +176,12 @@ void writeElements(const float *x, int64_t inputs, const Columns &columns,
       std::memcpy(out + (i / perUnit * panelColumns + c) * 4, &unit,
                   sizeof(unit));
     }
+    for (int64_t i = 0; i < width; ++i) {
+      loss.differences += differences[i];
+      loss.weights += weights[i];
+    }
   }
+  return loss;
 }
 
 } // namespace
@@ -183,16 +195,16 @@ int64_t groupBytes(const WeightFormat &format, int64_t inputs) {
                          dtypeBytes(format.scales) + format.asymmetric);
 }
 
-void quantizeGroup(const WeightFormat &format, const float *x, int64_t inputs,
-                   char *out) {
+PackingLoss quantizeGroup(const WeightFormat &format, const float *x,
+                          int64_t inputs, char *out) {
   Columns columns = chooseColumns(format, x, inputs);
-  if (weightBits(format.kind) == 8)
-    // Symmetric ones do not use -128.
-    writeElements<8, 0, 8, 16, 24>(x, inputs, columns,
-                                   format.asymmetric ? 0 : 1, 255, out);
-  else
-    writeElements<4, 0, 16, 4, 20, 8, 24, 12, 28>(x, inputs, columns, 0, 15,
-                                                  out);
+  // Symmetric ones of 8 bits do not use -128.
+  PackingLoss loss =
+      weightBits(format.kind) == 8
+          ? writeElements<8, 0, 8, 16, 24>(x, inputs, columns,
+                                           format.asymmetric ? 0 : 1, 255, out)
+          : writeElements<4, 0, 16, 4, 20, 8, 24, 12, 28>(x, inputs, columns, 0,
+                                                          15, out);
   out += panelColumns * inputs * weightBits(format.kind) / 8;
   for (int64_t c = 0; c < panelColumns; ++c) {
     uint32_t bits;
@@ -208,6 +220,7 @@ void quantizeGroup(const WeightFormat &format, const float *x, int64_t inputs,
   if (format.asymmetric)
     for (int64_t c = 0; c < panelColumns; ++c)
       out[c] = char(uint8_t(columns.zero[c]));
+  return loss;
 }
 
 } // namespace llmir::runtime

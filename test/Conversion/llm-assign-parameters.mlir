@@ -154,7 +154,7 @@ func.func @more_than_any_file() {
 // -----
 
 // The bytes of panels, and what they are.
-// CHECK: {bytes = 4608 : i64, key = "w", offset = 0 : i64, panels = !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>, scope = "model", source = tensor<64x128xbf16>, type = tensor<2x2304xi8>}
+// CHECK: {bytes = 4608 : i64, keys = ["w"], offset = 0 : i64, panels = !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>, scope = "model", sources = [tensor<64x128xbf16>], type = tensor<2x2304xi8>}
 func.func @panels() -> tensor<2x2304xi8> {
   %0 = llm.parameter "model"::"w" from tensor<64x128xbf16> as !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels> : tensor<2x2304xi8>
   return %0 : tensor<2x2304xi8>

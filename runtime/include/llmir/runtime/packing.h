@@ -69,20 +69,29 @@ std::vector<int64_t> packedShape(const WeightFormat &format, int64_t n,
 int64_t packedBytes(const WeightFormat &format, int64_t n, int64_t k);
 int64_t panelCount(int64_t n);
 
+/// What rounding a weight has changed: the sums of the squares of the
+/// differences, and of the weight itself. Both are 0 unless it is quantized.
+struct PackingLoss {
+  double differences = 0;
+  double weights = 0;
+};
+
 /// Packs panels [panelBegin, panelEnd) of the row-major weight `src`, the whole
 /// [n, k], into `dst`, where the first of these panels goes. Widening to F32 is
 /// exact; narrowing rounds to nearest even. Numbers become integers as
 /// llm.quantize defines it, but for symmetric ones of 4 bits: they use all of
 /// -8 to 7, and their scale, perhaps a negative one, has the least squared
-/// error among some candidates. Runs on `pool` if there is one.
-void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
-                const void *src, int64_t n, int64_t k, int64_t panelBegin,
-                int64_t panelEnd, void *dst, ThreadPool *pool = nullptr);
+/// error among some candidates. Runs on `pool` if there is one; what it returns
+/// does not depend on that.
+PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                       const void *src, int64_t n, int64_t k,
+                       int64_t panelBegin, int64_t panelEnd, void *dst,
+                       ThreadPool *pool = nullptr);
 
 /// All panels at once.
-void packPanels(llmir_dtype srcDtype, const WeightFormat &format,
-                const void *src, int64_t n, int64_t k, void *dst,
-                ThreadPool *pool = nullptr);
+PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
+                       const void *src, int64_t n, int64_t k, void *dst,
+                       ThreadPool *pool = nullptr);
 
 } // namespace llmir::runtime
 
