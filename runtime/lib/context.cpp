@@ -132,7 +132,7 @@ void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
 /// The kernels of a product: those of its weight's format.
 const LinearKernels &kernelsOf(const kernels::Table &table,
                                const llmir_linear_params &params) {
-  return table.linear[params.format];
+  return (params.group_size ? table.linearGroups : table.linear)[params.format];
 }
 
 /// A tensor that may be absent.
@@ -166,6 +166,8 @@ void linear(llmir_context *context, const llmir_tensor *x,
   rows.norm = dataOf(params->norm);
   rows.normDtype = dtypeOf(params->norm);
   rows.epsilon = params->epsilon;
+  rows.groups = params->group_size ? rows.k / params->group_size : 1;
+  rows.asymmetric = params->asymmetric != 0;
 
   LinearArgs args;
   args.w = w->data;
@@ -211,7 +213,8 @@ void linear(llmir_context *context, const llmir_tensor *x,
   int64_t packedRows =
       kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : args.rows;
   char *packed = context->packedRows.reserve<char>(
-      packedRows * (args.units * kernel.xUnitBytes + kernel.xRowBytes));
+      packedRows * (args.units * kernel.xUnitBytes +
+                    rows.groups * kernel.xGroupBytes + kernel.xRowBytes));
   args.x = packed;
   context->reserveThreads(
       std::max(blockTiles * kernel.tileRows * blockPanels * panelColumns,

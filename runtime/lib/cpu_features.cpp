@@ -211,7 +211,9 @@ const std::vector<LevelInfo> &levels() {
       {CpuLevel::Avx512,
        "avx512",
        {"avx512f", "avx512bw", "avx512vl", "avx512dq"}},
-      {CpuLevel::Avx512Bf16, "avx512_bf16", {"avx512bf16"}},
+      {CpuLevel::Avx512Bf16,
+       "avx512_bf16",
+       {"avx512bf16", "avx512vnni", "avx512vbmi"}},
       {CpuLevel::Amx, "amx", {"amx-tile", "amx-bf16"}},
   };
   return infos;

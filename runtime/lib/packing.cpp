@@ -209,19 +209,21 @@ void checkFormat(const WeightFormat &format, int64_t k) {
     throw std::invalid_argument("the scales of " + name +
                                 " weights are f32, bf16 or f16");
   if (format.groupSize < 0 || format.groupSize % packedKMultiple != 0 ||
+      format.groupSize > maxGroupSize ||
       (format.groupSize > 0 && k % format.groupSize != 0))
     throw std::invalid_argument(
         "groups of " + std::to_string(format.groupSize) +
         " inputs do not fit " + "a weight with " + std::to_string(k) +
-        ": a group is a multiple of 32 that divides them, or 0 for whole rows");
+        ": a group is a multiple of " + std::to_string(packedKMultiple) +
+        " up to " + std::to_string(maxGroupSize) +
+        " that divides them, or 0 for whole rows");
   bool integers =
       format.kind == LLMIR_WEIGHT_W8A8 || format.kind == LLMIR_WEIGHT_W4A8;
   constexpr int64_t most = 65536;
   if (integers && inputsOfGroup(format, k) > most)
     throw std::invalid_argument(
-        "a sum of " + std::to_string(inputsOfGroup(format, k)) +
-        " products could overflow: " + name + " weights have groups of up to " +
-        std::to_string(most) + " inputs");
+        "sums of " + std::to_string(k) + " products could overflow: rows of " +
+        name + " weights have up to " + std::to_string(most) + " inputs");
 }
 
 } // namespace

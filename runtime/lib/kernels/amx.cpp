@@ -11,6 +11,7 @@
 #define LLMIR_HAS_FMA 1
 #define LLMIR_HAS_F16C 1
 #define LLMIR_HAS_DPBF16 1
+#define LLMIR_HAS_VNNI 1
 #include "level.inc"
 
 #include <sys/syscall.h>
@@ -217,9 +218,8 @@ bool requestTiles() {
 
 const Table &table() {
   static constexpr LinearKernels tiles = {
-      tileHeight, tileHeight, 32, 2, 4, 0, 256, 8, packTiles, linearTiles};
-  static constexpr Table kernels = {{linearKernelsF32, tiles, linearKernelsF16},
-                                    attentionKernels};
+      tileHeight, tileHeight, 32, 2, 4, 0, 0, 256, 8, packTiles, linearTiles};
+  static constexpr Table kernels = tableWith(tiles);
   return kernels;
 }
 

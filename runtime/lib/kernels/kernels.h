@@ -39,6 +39,9 @@ struct LinearRows {
   const void *norm;     ///< [k], or null.
   int32_t normDtype;
   float epsilon;
+  // Of quantized weights.
+  int64_t groups;
+  bool asymmetric;
 };
 
 /// A panel is a sequence of units: 32 columns of one k (f32, f16), of two
@@ -74,8 +77,9 @@ struct LinearKernels {
   int64_t kMultiple;  ///< What K is rounded up to.
   int64_t unitInputs; ///< Those k that a unit has.
   int64_t xUnitBytes; ///< What a row takes per unit when packed,
-  int64_t xRowBytes;  ///< and once. All rows' units come first.
-  int64_t blockRows;  ///< Rows to compute at once, for the sake of the caches.
+  int64_t xGroupBytes; ///< per group of a quantized weight,
+  int64_t xRowBytes;   ///< and once. All rows' units come first, then groups.
+  int64_t blockRows;   ///< Rows to compute at once, for the sake of the caches.
   int64_t blockPanels;
 
   /// Packs rows of tiles [tileBegin, tileEnd) into `packed`: normalized, and
@@ -139,7 +143,8 @@ struct AttentionKernels {
 enum : int32_t { weightFormats = LLMIR_WEIGHT_W4A8 + 1 };
 
 struct Table {
-  LinearKernels linear[weightFormats]; ///< By llmir_weight_format.
+  LinearKernels linear[weightFormats];       ///< By llmir_weight_format.
+  LinearKernels linearGroups[weightFormats]; ///< Quantized, not by whole rows.
   AttentionKernels attention;
 };
 

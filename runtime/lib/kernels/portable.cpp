@@ -7,14 +7,13 @@
 #define LLMIR_HAS_FMA 0
 #define LLMIR_HAS_F16C 0
 #define LLMIR_HAS_DPBF16 0
+#define LLMIR_HAS_VNNI 0
 #include "level.inc"
 
 namespace llmir::runtime::kernels::LLMIR_LEVEL {
 
 const Table &table() {
-  static constexpr Table kernels = {
-      {linearKernelsF32, linearKernelsBF16, linearKernelsF16},
-      attentionKernels};
+  static constexpr Table kernels = tableWith(linearKernelsBF16);
   return kernels;
 }
 

@@ -39,6 +39,7 @@ class ThreadPool;
 
 inline constexpr int64_t panelColumns = 32;
 inline constexpr int64_t packedKMultiple = 32;
+inline constexpr int64_t maxGroupSize = 512;
 
 /// "f32", "bf16", "f16" and "i32"; throws std::invalid_argument for another
 /// name.
@@ -62,8 +63,8 @@ bool isQuantized(llmir_weight_format kind);
 
 /// The shape above. Throws std::invalid_argument unless n and k are positive,
 /// the size fits in 63 bits, and the format exists: scales are floats, and a
-/// group is a multiple of 32 that divides k. Where sums are of integers, a
-/// group has at most 65536 inputs, so that they are exact in 32 bits.
+/// group is a multiple of 32 up to 512 that divides k. Where sums are of
+/// integers, a row has at most 65536 inputs, so that they are exact in 32 bits.
 std::vector<int64_t> packedShape(const WeightFormat &format, int64_t n,
                                  int64_t k);
 int64_t packedBytes(const WeightFormat &format, int64_t n, int64_t k);
