@@ -37,6 +37,9 @@ TABLES = {
     "same models. A level is tested on machines that have it.",
     "Same answer in any company": "The same bits for a sequence, however its prompt is "
     "cut, whatever runs beside it, with any number of threads.",
+    "Quantized weights": "Compiled models whose weights are stored in 8 or 4 bits, "
+    "compared with Transformers on the numbers that these stand for. Columns are the "
+    "levels of the CPU.",
     "Operations": "The reference meaning of each op against NumPy in float64, with an "
     "operand or a result of this element type.",
     "RoPE": "Tables of `llm.rope_table` against Transformers in float64, by scaling.",

@@ -15,6 +15,7 @@ import torch
 import llmir
 import tiny
 from llmir.compile import compile_model
+from llmir.quantization import UNQUANTIZED, Quantization
 
 # A second thread has nothing to do in models this small.
 torch.set_num_threads(1)
@@ -44,17 +45,24 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
 def make_artifact(
     make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory
 ) -> MakeArtifact:
-    """Return a function of shape, dtype and target CPU to a compiled artifact."""
+    """Return a function of shape, dtype, target CPU and weights to an artifact."""
     root = tmp_path_factory.mktemp("artifacts")
 
-    def make(shape: str, dtype: str, target_cpu: str = "native") -> Path:
-        artifact = root / f"{shape}-{dtype}-{target_cpu}.llmir"
+    def make(
+        shape: str,
+        dtype: str,
+        target_cpu: str = "native",
+        quantization: Quantization = UNQUANTIZED,
+    ) -> Path:
+        name = "".join([f"{shape}-{dtype}-{target_cpu}", *quantization.arguments])
+        artifact = root / f"{name}.llmir"
         if not artifact.exists():
             compile_model(
                 str(make_model(shape, dtype)),
                 artifact,
                 target_cpu=target_cpu,
                 max_model_len=tiny.SHAPES[shape].max_model_len,
+                quantization=quantization,
             )
         return artifact
 

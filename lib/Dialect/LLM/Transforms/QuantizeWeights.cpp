@@ -61,7 +61,7 @@ struct QuantizeWeightsPass
     });
     for (LinearOp op : products)
       if (!op.getNorm())
-        prepareInput(op.getInput());
+        op.getInputMutable().assign(prepareInput(op.getInput()));
     for (LinearOp op : products)
       replace(op);
   }
@@ -118,42 +118,37 @@ private:
                                     Packing::none);
   }
 
-  /// Makes the input of quantized products what they multiply.
-  void prepareInput(Value input) {
-    if (inputs.contains(input))
-      return;
-    // Integers are rounded from f32, so that there is one rounding only.
-    Builder attributes(&getContext());
-    Type f32 = attributes.getF32Type(), bf16 = attributes.getBF16Type();
-    Type wanted = roundsToIntegers ? f32 : bf16;
+  /// Returns what quantized products multiply instead of `input`.
+  Value prepareInput(Value input) {
+    if (Value known = inputs.lookup(input))
+      return known;
+    // Integers are made of f32, so that there is one rounding only.
+    Location loc = input.getLoc();
+    Type f32 = Float32Type::get(&getContext());
+    Type bf16 = BFloat16Type::get(&getContext());
+    bool isOnlyInput = llvm::all_of(input.getUses(), [](OpOperand &use) {
+      auto linear = dyn_cast<LinearOp>(use.getOwner());
+      return linear && &use == &linear.getInputMutable() && !linear.getNorm() &&
+             isa<QuantizedTensorType>(
+                 linear.getWeightMutable().get().getType());
+    });
+    if (isOnlyInput && mayRoundToAny(input.getDefiningOp()))
+      input.setType(cast<RankedTensorType>(input.getType())
+                        .clone(roundsToIntegers ? f32 : bf16));
+
     auto type = cast<RankedTensorType>(input.getType());
-    Value prepared = input;
-    if (type.getElementType() != wanted) {
-      bool isOnlyInput = llvm::all_of(input.getUses(), [](OpOperand &use) {
-        auto linear = dyn_cast<LinearOp>(use.getOwner());
-        return linear && &use == &linear.getInputMutable() &&
-               !linear.getNorm() &&
-               isa<QuantizedTensorType>(
-                   linear.getWeightMutable().get().getType());
-      });
-      if (isOnlyInput && mayRoundToAny(input.getDefiningOp()))
-        input.setType(type.clone(wanted));
-    }
     OpBuilder builder(&getContext());
     builder.setInsertionPointAfterValue(input);
+    Value prepared = input;
     if (roundsToIntegers) {
-      type = cast<RankedTensorType>(input.getType());
-      prepared =
-          builder.create<QuantizeOp>(input.getLoc(), integersOf(type), input);
-    } else if (cast<RankedTensorType>(input.getType()).getElementType() !=
-               bf16) {
+      prepared = builder.create<QuantizeOp>(loc, integersOf(type), input);
+    } else if (type.getElementType() != bf16) {
       if (type.getElementType().isF16())
-        prepared = builder.create<arith::ExtFOp>(input.getLoc(),
-                                                 type.clone(f32), prepared);
-      prepared = builder.create<arith::TruncFOp>(input.getLoc(),
-                                                 type.clone(bf16), prepared);
+        prepared = builder.create<arith::ExtFOp>(loc, type.clone(f32), input);
+      prepared =
+          builder.create<arith::TruncFOp>(loc, type.clone(bf16), prepared);
     }
-    inputs[input] = prepared;
+    return inputs[input] = prepared;
   }
 
   /// What a product rounds its input to, if to integers: a scale a token.
@@ -166,11 +161,9 @@ private:
 
   void replace(LinearOp op) {
     OpBuilder builder(op);
-    Value input = op.getInput();
+    Value input = op.getInputMutable().get();
     TypeAttr inputType;
-    if (!op.getNorm())
-      input = inputs.lookup(input);
-    else if (roundsToIntegers)
+    if (op.getNorm() && roundsToIntegers)
       inputType =
           TypeAttr::get(integersOf(cast<RankedTensorType>(input.getType())));
     auto product = builder.create<QuantizedMatmulOp>(

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Models of quantized weights, from the checkpoint to logits.
+
+The weights are read out of the artifact, number by number, by what the type of a
+quantized tensor says of its bytes. For formats that `llm.quantize` defines to the bit
+they must be what NumPy makes of the checkpoint. Then they replace those of
+Transformers, which runs in float32, but rounds what its linear layers multiply as the
+format says; so its logits are those of the compiled model but for the order of sums.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors.torch
+import torch
+from transformers import PreTrainedModel
+
+import llmir
+import tiny
+from conftest import MakeArtifact, MakeModel
+from llmir import _native
+from llmir.model import Model
+from llmir.quantization import Quantization
+from reference import Array, load
+from test_numbers import TARGETS, mean_error
+from test_reference_quantization import Quantized
+from test_same_answer import assert_same, chunked, in_company
+
+FORMATS: dict[str, Quantization] = {
+    "int8": Quantization("int8"),
+    "int4": Quantization("int4"),
+    "w8a8": Quantization("w8a8"),
+    "w4a8": Quantization("w4a8"),
+    "int8 in groups": Quantization("int8", 32),
+    "int8, asymmetric": Quantization("int8", None, True),
+    "int4 in groups of 64": Quantization("int4", 64, False, "bf16"),
+    "int4, asymmetric": Quantization("int4", 32, True),
+    "int4 in whole rows": Quantization("int4", 0),
+    "w8a8 in groups": Quantization("w8a8", 64, False, "bf16"),
+    "w4a8, asymmetric": Quantization("w4a8", 64, True),
+}
+# Merged and gated products with biases, sizes that nothing divides, a head of the
+# embedding's weight, an activation that is not fused, and norms of heads.
+SHAPES = ("gqa", "biases", "odd", "tied", "quick_gelu", "qwen3_bias")
+
+# The numbers of an artifact's weights in the dtypes of scales.
+SCALES: dict[str, Any] = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A quantized weight [n, k] of an artifact.
+
+    integers: [n, k], with their signs, if the format has any.
+    scales: [n, groups], in float64.
+    zeros: the zero points [n, groups], 0 in a symmetric format.
+    numbers: what they stand for.
+    """
+
+    integers: Array
+    scales: Array
+    zeros: Array
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        size = self.integers.shape[1] // self.scales.shape[1]
+        scales, zeros = (np.repeat(x, size, axis=1) for x in (self.scales, self.zeros))
+        numbers: npt.NDArray[np.float64] = (self.integers - zeros) * scales
+        return numbers
+
+
+def unpack(
+    data: npt.NDArray[np.uint8], format_: dict[str, Any], n: int, k: int, gated: bool
+) -> Unpacked:
+    """Take a weight out of its panels, as the type of a quantized tensor says."""
+    bits = {"int8": 8, "int4": 4}[format_["kind"]]
+    depth = -(-k // 32) * 32
+    size = format_["group_size"] or depth
+    scale = np.dtype(SCALES[format_["scales"]])
+    each = 32 * (size * bits // 8 + scale.itemsize + format_["asymmetric"])
+    halves = 1 + gated
+    # Groups of panels [panels of a half, halves, groups, bytes].
+    panels = data.reshape(-(-(n // halves) // 32), halves, -1)
+    groups = panels[:, :, : depth // size * each].reshape(*panels.shape[:2], -1, each)
+    elements, rest = np.split(groups, [32 * size * bits // 8], axis=-1)
+    scales, zeros = np.split(rest, [32 * scale.itemsize], axis=-1)
+
+    if bits == 8:
+        # Four inputs of each output, side by side.
+        words = elements.reshape(*elements.shape[:3], size // 4, 32, 4)
+        lines = words.swapaxes(-1, -2)
+    else:
+        words = elements.reshape(*elements.shape[:3], size // 8, 32, 4)
+        nibbles = np.stack([words & 15, words >> 4], axis=-1)
+        # Nibble i holds input order[i] of eight.
+        order = [0, 2, 4, 6, 1, 3, 5, 7]
+        lines = np.empty((*words.shape[:5], 8), np.uint8)
+        lines[..., order] = nibbles.reshape(lines.shape)
+        lines = lines.swapaxes(-1, -2)
+    lines = lines.reshape(*elements.shape[:3], size, 32)
+
+    def rows(values: Array) -> Array:
+        """From [panels, halves, groups, inputs, 32] to [n, groups * inputs]."""
+        moved = values.transpose(1, 0, 4, 2, 3)
+        whole = moved.reshape(halves, -1, moved.shape[3] * moved.shape[4])
+        return whole[:, : n // halves].reshape(n, -1)
+
+    least = 0 if format_["asymmetric"] else -(2 ** (bits - 1))
+    integers = rows(lines).astype(np.int64)[:, :k] + least
+    stored = np.ascontiguousarray(scales).view(scale)[..., None, :]
+    zero = zeros.astype(np.int64)[..., None, :]
+    if not format_["asymmetric"]:
+        zero = np.zeros(stored.shape, np.int64)
+    return Unpacked(integers, load(rows(stored), format_["scales"]), rows(zero))
+
+
+def quantized_weights(artifact: Path) -> dict[str, tuple[dict[str, Any], Unpacked]]:
+    """Return the quantized weights of an artifact by the checkpoint's names."""
+    module = _native.compiler().Module.parse((artifact / "model.mlir").read_text())
+    module.run("llm-to-buffers")
+    data = np.fromfile(artifact / "weights.bin", np.uint8)
+    found = {}
+    for entry in module.weights(data=False):
+        if "format" not in entry:
+            continue
+        shapes = [part["shape"] for part in entry["sources"]]
+        whole = unpack(
+            data[entry["offset"] :][: entry["bytes"]],
+            entry["format"],
+            sum(shape[0] for shape in shapes),
+            shapes[0][1],
+            entry["gated"],
+        )
+        start = 0
+        for part in entry["sources"]:
+            end = start + part["shape"][0]
+            rows = Unpacked(
+                *(x[start:end] for x in (whole.integers, whole.scales, whole.zeros))
+            )
+            found[part["key"]] = (entry["format"], rows)
+            start = end
+    return found
+
+
+def round_to_bf16(x: torch.Tensor) -> torch.Tensor:
+    return x.bfloat16().float()
+
+
+def round_to_integers(x: torch.Tensor) -> torch.Tensor:
+    """Round to 255 integers with a scale for each token."""
+    scale = x.abs().amax(dim=-1, keepdim=True) / 127
+    scale = torch.where(scale == 0, 1, scale)
+    return (x / scale).round().clamp(-127, 127) * scale
+
+
+def reference_model(
+    directory: Path, artifact: Path, rounding: Callable[[torch.Tensor], torch.Tensor]
+) -> PreTrainedModel:
+    """Return Transformers' model with an artifact's weights and their inputs."""
+    model = tiny.transformers_model(directory)
+    weights = quantized_weights(artifact)
+    replaced = set()
+    for name, module in model.named_modules():
+        # A tied head is a product of its own weight.
+        key = f"{name}.weight"
+        if name == "lm_head" and key not in weights:
+            key = "model.embed_tokens.weight"
+        if not isinstance(module, torch.nn.Linear) or key not in weights:
+            continue
+        numbers = torch.from_numpy(weights[key][1].numbers).float()
+        module.weight = torch.nn.Parameter(numbers)
+        module.register_forward_pre_hook(lambda _, inputs: (rounding(inputs[0]),))
+        replaced.add(key)
+    assert replaced == set(weights)
+    return model
+
+
+def rounding_of(quantization: Quantization) -> Callable[[torch.Tensor], torch.Tensor]:
+    integers = quantization.format in ("w8a8", "w4a8")
+    return round_to_integers if integers else round_to_bf16
+
+
+@pytest.fixture(scope="session")
+def expected(
+    make_model: MakeModel, make_artifact: MakeArtifact
+) -> Callable[[str, str], list[npt.NDArray[np.float32]]]:
+    """Return a function of shape and format to what Transformers computes."""
+
+    @functools.cache
+    def compute(shape: str, name: str) -> list[npt.NDArray[np.float32]]:
+        quantization = FORMATS[name]
+        artifact = make_artifact(shape, "float32", "native", quantization)
+        model = reference_model(
+            make_model(shape, "float32"), artifact, rounding_of(quantization)
+        )
+        return [tiny.transformers_logits(model, ids) for ids in prompts(model)]
+
+    return compute
+
+
+def prompts(model: PreTrainedModel) -> list[list[int]]:
+    return [tiny.prompt(model.config.vocab_size, 45, seed) for seed in range(3)]
+
+
+@pytest.fixture(params=TARGETS)
+def load_quantized(
+    request: pytest.FixtureRequest,
+    make_artifact: MakeArtifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Model]:
+    """Return a function of shape, dtype, format and threads to a model on one level."""
+    level, levels = request.param, list(TARGETS)
+    highest = _native.runtime().cpu_level()
+    if levels.index(level) > levels.index(highest):
+        pytest.skip(f"the highest level of this CPU is {highest}")
+    monkeypatch.setenv("LLMIR_CPU_LEVEL", level)
+    return lambda shape, dtype, name, threads=2: llmir.load(
+        make_artifact(shape, dtype, TARGETS[level], FORMATS[name]), threads
+    )
+
+
+@pytest.mark.capability("Quantized weights", "{name}", "{load_quantized}")
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits(
+    shape: str,
+    name: str,
+    load_quantized: Callable[..., Model],
+    expected: Callable[[str, str], list[npt.NDArray[np.float32]]],
+) -> None:
+    model = load_quantized(shape, "float32", name)
+    logits = expected(shape, name)
+    errors = row_errors(
+        [model.forward(tiny.prompt(model.vocab_size, 45, seed)) for seed in range(3)],
+        logits,
+    )
+    # Sums in another order differ by about 1e-7.
+    assert np.median(errors) < 2e-6
+    # That may move a number to its neighbour in bfloat16, or among 255 integers, and
+    # with it this row and those after it: one in many thousand, and by less than the
+    # rounding of all of them.
+    assert np.quantile(errors, 0.25) < 1e-6
+    assert errors.max() < ALL_ROUNDING[rounding_of(FORMATS[name])]
+
+
+# What rounding inputs changes in logits, at most.
+ALL_ROUNDING = {round_to_bf16: 0.02, round_to_integers: 0.1}
+
+
+def row_errors(
+    actual: list[npt.NDArray[np.float32]], expected: list[npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float64]:
+    """Return the relative errors of all rows of some logits."""
+    difference = np.concatenate(actual).astype(np.float64) - np.concatenate(expected)
+    assert np.isfinite(difference).all()
+    norms = np.linalg.norm(np.concatenate(expected), axis=1)
+    return np.asarray(np.linalg.norm(difference, axis=1) / norms)
+
+
+@pytest.mark.parametrize("name", ["int8", "w8a8"])
+def test_rounding_shows(
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
+    expected: Callable[[str, str], list[npt.NDArray[np.float32]]],
+    name: str,
+) -> None:
+    artifact = make_artifact("gqa", "float32", "native", FORMATS[name])
+    exact = reference_model(make_model("gqa", "float32"), artifact, lambda x: x)
+    without = [tiny.transformers_logits(exact, ids) for ids in prompts(exact)]
+    errors = row_errors(without, expected("gqa", name))
+    assert errors.min() > 1e-3
+    assert errors.max() < ALL_ROUNDING[rounding_of(FORMATS[name])]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("shape", ["gqa", "odd", "tied"])
+def test_weights(
+    make_model: MakeModel, make_artifact: MakeArtifact, shape: str, name: str
+) -> None:
+    quantization = FORMATS[name]
+    artifact = make_artifact(shape, "float32", "native", quantization)
+    stored = safetensors.torch.load_file(
+        make_model(shape, "float32") / "model.safetensors"
+    )
+    facts = json.loads((artifact / "manifest.json").read_text())["quantization"]
+    assert facts["format"] == quantization.format
+    errors: dict[str, list[float]] = {}
+    for key, (format_, unpacked) in quantized_weights(artifact).items():
+        exact = stored[key].numpy()
+        bits = {"int8": 8, "int4": 4}[format_["kind"]]
+        definition = Quantized(
+            f"u{'i'}{bits}" if format_["asymmetric"] else f"i{bits}",
+            format_["scales"],
+            group_size=format_["group_size"],
+            asymmetric=format_["asymmetric"],
+        )
+        difference = np.linalg.norm(unpacked.numbers - exact)
+        if bits == 8 or format_["asymmetric"]:
+            integers, scales, zeros = definition.quantize(exact)
+            assert np.array_equal(unpacked.integers, integers)
+            assert np.array_equal(unpacked.scales, load(scales, format_["scales"]))
+            assert np.array_equal(unpacked.zeros, zeros)
+        else:
+            assert unpacked.integers.min() == -8
+            assert unpacked.integers.max() == 7
+            # Nearer than the plain way.
+            assert difference < np.linalg.norm(definition.exact(exact) - exact)
+        sums = errors.setdefault(json.dumps(format_, sort_keys=True), [0, 0, 0])
+        sums[0] += float(difference**2)
+        sums[1] += float(np.linalg.norm(exact) ** 2)
+        sums[2] += 1
+    assert errors or shape == "odd"
+    told = {
+        json.dumps(
+            {key: entry[key] for key in json.loads(next(iter(errors)))}, sort_keys=True
+        ): entry
+        for entry in facts["weights"]
+    }
+    assert told.keys() == errors.keys()
+    for key, (differences, weights, _) in errors.items():
+        relative = (differences / weights) ** 0.5
+        assert told[key]["relative_error"] == pytest.approx(relative, rel=1e-4)
+        assert 0.001 < relative < 0.2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["int8", "int4", "w8a8", "w4a8"])
+def test_16_bits(
+    make_model: MakeModel, make_artifact: MakeArtifact, dtype: str, name: str
+) -> None:
+    """A model of 16 bits is no worse than Transformers on its quantized weights."""
+    quantization = FORMATS[name]
+    directory = make_model("gqa", dtype)
+    artifact = make_artifact("gqa", dtype, "native", quantization)
+    ours = llmir.load(artifact, threads=2)
+    rounding = rounding_of(quantization)
+    exact = reference_model(directory, artifact, rounding)
+    logits = [tiny.transformers_logits(exact, ids) for ids in prompts(exact)]
+    theirs = reference_model(directory, artifact, rounding).to(getattr(torch, dtype))
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.Linear):
+            module._forward_pre_hooks.clear()
+    rounded = [tiny.transformers_logits(theirs, ids) for ids in prompts(theirs)]
+    error = mean_error(
+        [ours.forward(ids) for ids in prompts(exact)],
+        logits,
+    )
+    assert error <= mean_error(rounded, logits)
+
+
+@pytest.mark.capability("Same answer in any company", "weights in {name}", "{dtype}")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["int8", "int4", "w8a8", "w4a8"])
+def test_same_answer(
+    load_quantized: Callable[..., Model], dtype: str, name: str
+) -> None:
+    model = load_quantized("gqa", dtype, name)
+    ids = tiny.prompt(model.vocab_size, 46, seed=99)
+    logits = model.forward(ids)
+    for chunk in (1, 5, 16):
+        assert_same(chunked(model, ids, chunk), logits)
+    for place in (0, 3, 7):
+        assert_same(in_company(model, ids, place), logits)
+    for threads in (1, 3):
+        other = load_quantized("gqa", dtype, name, threads)
+        assert_same(chunked(other, ids, 16), logits)
