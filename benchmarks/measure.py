@@ -114,7 +114,6 @@ class Bench:
         shape: Shape,
         row: Row,
         paths: dict[Engine, str],
-        locks: Sequence[Path],
     ) -> dict[str, Any]:
         """Time one row for some engines in turns; return what a result file holds.
 
@@ -131,31 +130,32 @@ class Bench:
         workers: dict[Engine, Worker] = {}
         peaks = sorted({FORMATS[engine.format].peak for engine in paths})
         try:
-            with held(locks):
-                for engine in paths:
-                    self._attempt(block, engine, workers, shape, row, paths)
-                before = self._limits(peaks)
-                for repetition in range(self.repetitions):
-                    order = list(workers)
-                    turn = repetition % max(len(order), 1)
-                    for engine in order[turn:] + order[:turn]:
-                        try:
-                            seconds = self._once(workers, engine, shape, row, paths)
-                        except PeerError as error:
-                            block["failed"][engine.key] = str(error)
-                            block["engines"].pop(engine.key, None)
-                            workers.pop(engine).close()
-                            continue
-                        after = self._limits(peaks)
-                        samples = block["engines"].setdefault(
-                            engine.key, {"seconds": [], "bus": [], "peak": []}
+            for engine in paths:
+                self._attempt(block, engine, workers, shape, row, paths)
+            before = self._limits(peaks)
+            for repetition in range(self.repetitions):
+                order = list(workers)
+                turn = repetition % max(len(order), 1)
+                for engine in order[turn:] + order[:turn]:
+                    try:
+                        seconds = self._once(
+                            workers, engine, shape, row, paths, repetition
                         )
-                        peak = FORMATS[engine.format].peak
-                        samples["seconds"].append(seconds)
-                        for name, kind in (("bus", "bus"), ("peak", peak)):
-                            pair = (before[kind], after[kind])
-                            samples[name].append(statistics.fmean(pair))
-                        before = after
+                    except PeerError as error:
+                        block["failed"][engine.key] = str(error)
+                        block["engines"].pop(engine.key, None)
+                        workers.pop(engine).close()
+                        continue
+                    after = self._limits(peaks)
+                    samples = block["engines"].setdefault(
+                        engine.key, {"seconds": [], "bus": [], "peak": []}
+                    )
+                    peak = FORMATS[engine.format].peak
+                    samples["seconds"].append(seconds)
+                    for name, kind in (("bus", "bus"), ("peak", peak)):
+                        pair = (before[kind], after[kind])
+                        samples[name].append(statistics.fmean(pair))
+                    before = after
         finally:
             for worker in workers.values():
                 worker.close()
@@ -175,7 +175,7 @@ class Bench:
         try:
             if row.kind != "load":
                 self._open(workers[engine], row, paths[engine])
-            self._once(workers, engine, shape, row, paths)
+            self._once(workers, engine, shape, row, paths, -1)
         except PeerError as error:
             block["failed"][engine.key] = str(error)
             workers.pop(engine).close()
@@ -201,8 +201,10 @@ class Bench:
         shape: Shape,
         row: Row,
         paths: dict[Engine, str],
+        repetition: int,
     ) -> float:
-        random = np.random.default_rng(0)
+        # Other tokens each time: some engines remember the prompts they have read.
+        random = np.random.default_rng(repetition + 1)
         ids = random.integers(2, shape.vocab_size, row.tokens).tolist()
         worker = workers[engine]
         if row.kind == "decode":

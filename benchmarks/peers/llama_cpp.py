@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peers import prepared
 
 FORMATS = {"bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peers import prepared
 
 FORMATS = {"int4": "int4"}

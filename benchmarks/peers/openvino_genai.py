@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peers import prepared
 
 FORMATS = {"bf16": "fp16", "int8": "int8", "int4": "int4"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peers import transformers_eager
 
 FORMATS = {"bf16": "bf16"}
