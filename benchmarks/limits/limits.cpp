@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Measures what this machine can do at most, so that a figure of an engine can be
-// read as a share of it: bytes read from memory per second, and multiply-adds
-// in registers. It answers one question a line on its standard input, and keeps its
-// memory between them, so that a limit can be taken beside every run of an engine:
+// Measures what this machine can do at most, so that a figure of an engine can
+// be read as a share of it: bytes read from memory per second, and
+// multiply-adds in registers. It answers one question a line on its standard
+// input, and keeps its memory between them, so that a limit can be taken beside
+// every run of an engine:
 //
 //     $ echo "bandwidth 2" | limits
 //     {"avx512": true, ...}
 //     47.1
 //
-// The questions are `bandwidth`, `f32`, `bf16` and `int8`, each with a number of
-// threads. The answer is in 10^9 bytes or operations per second (a multiply-add
-// is two operations), or `none` if the CPU has no such instruction.
+// The questions are `bandwidth`, `f32`, `bf16` and `int8`, each with a number
+// of threads. The answer is in 10^9 bytes or operations per second (a
+// multiply-add is two operations), or `none` if the CPU has no such
+// instruction.
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -36,7 +38,8 @@ constexpr size_t bufferBytes = size_t(3) << 30;
 using Work = uint64_t (*)(const char *data, size_t bytes);
 
 bool hasAvx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+  return __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw");
 }
 bool hasBf16() { return hasAvx512() && __builtin_cpu_supports("avx512bf16"); }
 bool hasVnni() { return hasAvx512() && __builtin_cpu_supports("avx512vnni"); }
@@ -119,8 +122,8 @@ __attribute__((target("avx2,fma"))) uint64_t multiplyF32Avx2(const char *,
   return uint64_t(result);
 }
 
-__attribute__((target("avx512f,avx512bf16"))) uint64_t multiplyBf16(const char *,
-                                                                    size_t) {
+__attribute__((target("avx512f,avx512bf16"))) uint64_t
+multiplyBf16(const char *, size_t) {
   __m512 sum[sums] = {};
   __m512bh a = __m512bh(_mm512_set1_epi16(0x3a83)); // 0.001
   __m512bh b = a;
@@ -135,8 +138,8 @@ __attribute__((target("avx512f,avx512bf16"))) uint64_t multiplyBf16(const char *
   return uint64_t(result);
 }
 
-__attribute__((target("avx512f,avx512vnni"))) uint64_t multiplyInt8(const char *,
-                                                                    size_t) {
+__attribute__((target("avx512f,avx512vnni"))) uint64_t
+multiplyInt8(const char *, size_t) {
   __m512i sum[sums] = {}, a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+v"(a), "+v"(b));

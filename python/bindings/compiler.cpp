@@ -123,6 +123,92 @@ std::string toText(const llvm::json::Value &value) {
   return text;
 }
 
+/// What an op reads or writes: the sizes of one row where a size is dynamic,
+/// the bits of an element, and of a weight its names in the file.
+nb::dict describeValue(Value value, ParameterOp parameter) {
+  nb::dict result;
+  if (auto cache = dyn_cast<PagedKVCacheType>(value.getType())) {
+    result["kind"] = "cache";
+    return result;
+  }
+  if (auto quantized = dyn_cast<QuantizedTensorType>(value.getType())) {
+    // Each side of a scale is counted with its bits; padding is left out.
+    result["kind"] = "tensor";
+    result["shape"] = std::vector<int64_t>(quantized.getShape());
+    double bits = quantized.getStorage().getWidth();
+    double perGroup = quantized.getScales().getWidth() +
+                      (quantized.getAsymmetric() ? bits : 0);
+    int64_t group = quantized.getGroupSize() ? quantized.getGroupSize()
+                                             : quantized.getAxisSize();
+    result["bits"] = bits + (group > 0 ? perGroup / double(group) : 0);
+  } else if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
+    result["kind"] = "tensor";
+    result["shape"] = std::vector<int64_t>(tensor.getShape());
+    Type element = tensor.getElementType();
+    result["bits"] =
+        element.isIntOrFloat() ? double(element.getIntOrFloatBitWidth()) : 64.0;
+  } else {
+    result["kind"] = "other";
+    return result;
+  }
+  if (parameter) {
+    nb::list keys;
+    for (StringAttr key : parameter.getKeys().getAsRange<StringAttr>())
+      keys.append(key.getValue().str());
+    result["keys"] = keys;
+    int64_t elements = 0;
+    for (RankedTensorType type : parameter.getFileTypes())
+      elements += type.getNumElements();
+    result["elements"] = elements;
+  }
+  return result;
+}
+
+/// The ops of the dialect that a function runs, calls included, in order.
+void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
+                  int64_t call, int64_t &calls, nb::list &list) {
+  if (function.isExternal() || !function.getBody().hasOneBlock())
+    throw nb::value_error("the program's functions are not plain sequences");
+  auto parameterOf = [&](Value value) -> ParameterOp {
+    if (auto argument = dyn_cast<BlockArgument>(value))
+      return argument.getArgNumber() < arguments.size()
+                 ? arguments[argument.getArgNumber()]
+                 : ParameterOp();
+    return value.getDefiningOp<ParameterOp>();
+  };
+  for (Operation &op : function.getBody().front()) {
+    if (auto callOp = dyn_cast<func::CallOp>(op)) {
+      auto callee =
+          function->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(
+              callOp.getCallee());
+      // Calls that return to their caller would never end; no step has them.
+      if (!callee || callee == function || calls >= 1000000)
+        throw nb::value_error("the program's calls cannot be followed");
+      SmallVector<ParameterOp> handed;
+      for (Value operand : callOp.getOperands())
+        handed.push_back(parameterOf(operand));
+      listExecuted(callee, handed, calls++, calls, list);
+      continue;
+    }
+    if (!isa<LLMDialect>(op.getDialect()) || isa<ParameterOp, RopeTableOp>(op))
+      continue;
+    nb::dict entry;
+    entry["op"] = op.getName().stripDialect().str();
+    entry["function"] = function.getName().str();
+    entry["call"] = call;
+    nb::list operands, results;
+    for (Value operand : op.getOperands())
+      operands.append(describeValue(operand, parameterOf(operand)));
+    for (Value result : op.getResults())
+      results.append(describeValue(result, ParameterOp()));
+    entry["operands"] = operands;
+    entry["results"] = results;
+    auto window = op.getAttrOfType<IntegerAttr>("window");
+    entry["window"] = window ? window.getInt() : 0;
+    list.append(entry);
+  }
+}
+
 void registerPasses() {
   static std::once_flag registered;
   std::call_once(registered, [] {
@@ -234,6 +320,16 @@ public:
         list.append(entry);
       }
     });
+    return list;
+  }
+
+  nb::list executed() {
+    auto step = module->lookupSymbol<func::FuncOp>("step");
+    if (!step)
+      throw nb::value_error("the program has no function step");
+    nb::list list;
+    int64_t calls = 0;
+    listExecuted(step, {}, -1, calls, list);
     return list;
   }
 
@@ -388,6 +484,13 @@ NB_MODULE(_compiler, m) {
                    "The facts of the step's cache, as JSON.")
       .def("parameters", &Program::parameters,
            "What the weight files must have: scope, key, dtype and shape.")
+      .def("executed", &Program::executed,
+           "The ops of the dialect that a step runs, in order and with calls "
+           "followed: op, function, the number of the call (-1 in the step "
+           "itself), window, and of operands and results the kind, shape (-1 "
+           "where it is dynamic), bits of an element, and of a weight its keys "
+           "and elements.\n\nRaises ValueError if the program is no plain "
+           "sequence of ops and calls.")
       .def("weights", &Program::weights, nb::arg("data") = true,
            "After llm-cpu-pipeline: what stands where in the weights, and, if "
            "asked, the data of what is in no file.")

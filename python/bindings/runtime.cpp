@@ -83,7 +83,10 @@ Logits makeLogits(int64_t rows, int64_t vocab) {
   throw std::invalid_argument("the sequence is one of another engine");
 }
 
-Logits step(PyEngine &self, nb::sequence items) {
+/// Runs `work` on the items of a batch and on room for their logits, without
+/// the GIL.
+template <typename Work>
+Logits runStep(PyEngine &self, nb::sequence items, Work work) {
   // The sequences live until the step is over, whatever other threads do to
   // `items` while it runs.
   std::vector<nb::object> alive;
@@ -119,9 +122,29 @@ Logits step(PyEngine &self, nb::sequence items) {
   {
     nb::gil_scoped_release release;
     std::lock_guard<std::mutex> lock(*self.mutex);
-    self.engine->step(batch.data(), batch.size(), logits.data());
+    work(batch.data(), batch.size(), logits.data());
   }
   return logits;
+}
+
+Logits step(PyEngine &self, nb::sequence items) {
+  return runStep(self, items,
+                 [&](const StepItem *batch, size_t count, float *logits) {
+                   self.engine->step(batch, count, logits);
+                 });
+}
+
+nb::list tracedStep(PyEngine &self, nb::sequence items) {
+  std::vector<TracedCall> calls;
+  runStep(self, items, [&](const StepItem *batch, size_t count, float *logits) {
+    calls = self.engine->tracedStep(batch, count, logits);
+  });
+  const char *const names[] = {"rows", "linear", "append_kv",
+                               "paged_attention"};
+  nb::list result;
+  for (const TracedCall &call : calls)
+    result.append(nb::make_tuple(names[call.kind], call.seconds));
+  return result;
 }
 
 int64_t sequenceLength(const PySequence &self) {
@@ -230,6 +253,10 @@ NB_MODULE(_runtime, m) {
            "rows are each item's last token, or all its tokens, in the order "
            "of the items.\n\nRaises ValueError for a bad item and RuntimeError "
            "if the cache is full; then nothing has changed.")
+      .def("traced_step", &tracedStep, "items"_a,
+           "As `step`, for its times: (`rows`, `linear`, `append_kv` or "
+           "`paged_attention`, seconds) of each call of compiled code into the "
+           "runtime, in order.")
       .def("truncate", &truncateSequence, "sequence"_a, "n"_a,
            "Forgets a sequence's tokens from position `n` on.")
       .def_prop_ro("num_free_blocks", &numFreeBlocks)

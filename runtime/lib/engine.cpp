@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
+#include <utility>
 
 namespace llmir::runtime {
 
@@ -204,6 +205,18 @@ void Engine::validate(const StepItem *items, size_t count) {
 }
 
 void Engine::step(const StepItem *items, size_t count, float *logits) {
+  run(items, count, logits, context.runtime());
+}
+
+std::vector<TracedCall> Engine::tracedStep(const StepItem *items, size_t count,
+                                           float *logits) {
+  Trace trace(context.runtime());
+  run(items, count, logits, trace.runtime());
+  return std::move(trace.calls);
+}
+
+void Engine::run(const StepItem *items, size_t count, float *logits,
+                 const llmir_runtime &runtime) {
   validate(items, count);
   // Grows with the number of sequences that run together, and stays.
   blockTable.resize(count * tableWidth);
@@ -254,7 +267,7 @@ void Engine::step(const StepItem *items, size_t count, float *logits) {
   args.cache = cache->handle();
   args.logits = logits;
   FlushDenormals flush;
-  loaded->step()(&context.runtime(), &args);
+  loaded->step()(&runtime, &args);
 }
 
 std::vector<float> Engine::step(const std::vector<StepItem> &items) {

@@ -9,6 +9,7 @@
 #include "llmir/runtime/context.h"
 #include "llmir/runtime/kv_cache.h"
 #include "llmir/runtime/model.h"
+#include "llmir/runtime/trace.h"
 
 #include <cstdint>
 #include <memory>
@@ -79,6 +80,10 @@ public:
   void step(const StepItem *items, size_t count, float *logits);
   std::vector<float> step(const std::vector<StepItem> &items);
 
+  /// As `step`, with the time of every call of compiled code into the runtime.
+  std::vector<TracedCall> tracedStep(const StepItem *items, size_t count,
+                                     float *logits);
+
   /// Forgets the tokens from `length` on.
   void truncate(Sequence &sequence, int64_t length);
 
@@ -92,6 +97,8 @@ public:
 
 private:
   void validate(const StepItem *items, size_t count);
+  void run(const StepItem *items, size_t count, float *logits,
+           const llmir_runtime &runtime);
 
   std::shared_ptr<const Model> loaded;
   Context context;

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Compiled code hands the context back with every call and never looks inside,
+// so the context of this table is the trace itself.
+#include "llmir/runtime/trace.h"
+
+#include <cstddef>
+
+using namespace llmir::runtime;
+
+namespace {
+
+Trace &traceOf(llmir_context *context) {
+  return *reinterpret_cast<Trace *>(context);
+}
+
+void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
+                 int64_t rows) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().parallel_for(trace.traced().context, fn, captures, rows);
+  trace.add(TracedCall::Rows, begin);
+}
+
+void linear(llmir_context *context, const llmir_tensor *x,
+            const llmir_tensor *w, const llmir_linear_params *params,
+            const llmir_tensor *out) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().linear(trace.traced().context, x, w, params, out);
+  trace.add(TracedCall::Linear, begin);
+}
+
+void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
+              const llmir_tensor *keys, const llmir_tensor *values,
+              const llmir_tensor *slots) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().append_kv(trace.traced().context, cache, layer, keys, values,
+                           slots);
+  trace.add(TracedCall::Append, begin);
+}
+
+void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
+                    int64_t layer, const llmir_tensor *query,
+                    const llmir_tensor *blockTable,
+                    const llmir_tensor *contextLens,
+                    const llmir_tensor *rowStarts,
+                    const llmir_attention_params *params,
+                    const llmir_tensor *out) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().paged_attention(trace.traced().context, cache, layer, query,
+                                 blockTable, contextLens, rowStarts, params,
+                                 out);
+  trace.add(TracedCall::Attention, begin);
+}
+
+} // namespace
+
+// A function that is not wrapped here would be given the wrong context.
+static_assert(sizeof(llmir_runtime) ==
+                  offsetof(llmir_runtime, parallel_for) + 4 * sizeof(void *),
+              "every function of the table is traced");
+
+Trace::Trace(const llmir_runtime &traced) : inner(traced) {
+  table.version = inner.version;
+  table.reserved = inner.reserved;
+  table.context = reinterpret_cast<llmir_context *>(this);
+  table.parallel_for = parallelFor;
+  table.linear = linear;
+  table.append_kv = appendKV;
+  table.paged_attention = pagedAttention;
+}
+
+void Trace::add(TracedCall::Kind kind, Clock::time_point begin) {
+  std::chrono::duration<double> time = Clock::now() - begin;
+  calls.push_back({kind, time.count()});
+}
