@@ -224,7 +224,5 @@ class Bench:
     def _limits(self, peaks: Sequence[str]) -> dict[str, float]:
         found = {"bus": self.limits.bandwidth(self.threads)}
         for kind in peaks:
-            peak = self.limits.peak(kind, self.threads)
-            # Without such an instruction, the products are f32 products.
-            found[kind] = peak or self.limits.peak("f32", self.threads) or 0.0
+            found[kind] = self.limits.peak(kind, self.threads)
         return found

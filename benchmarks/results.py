@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.limits import Limits
 from benchmarks.measure import Bench, Engine, PeerError
 from benchmarks.rows import FORMATS, ROWS
 from benchmarks.shapes import SHAPES, Shape
@@ -42,7 +41,7 @@ def save(path: Path, found: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def machine(limits: Limits) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Say what this is."""
     text = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     name = re.search(r"model name\s*: (.*)", text)
@@ -58,7 +57,6 @@ def machine(limits: Limits) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "features": limits.features,
         "commit": commit.stdout.strip(),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
     }

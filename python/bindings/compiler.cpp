@@ -123,8 +123,15 @@ std::string toText(const llvm::json::Value &value) {
   return text;
 }
 
-/// What an op reads or writes: the sizes of one row where a size is dynamic,
-/// the bits of an element, and of a weight its names in the file.
+/// Sizes, -1 where they are dynamic.
+std::vector<int64_t> sizesOf(ArrayRef<int64_t> shape) {
+  std::vector<int64_t> sizes(shape);
+  std::replace(sizes.begin(), sizes.end(), ShapedType::kDynamic, int64_t(-1));
+  return sizes;
+}
+
+/// What an op reads or writes: its sizes, the bits of an element, and of a
+/// weight its names in the file.
 nb::dict describeValue(Value value, ParameterOp parameter) {
   nb::dict result;
   if (auto cache = dyn_cast<PagedKVCacheType>(value.getType())) {
@@ -134,7 +141,7 @@ nb::dict describeValue(Value value, ParameterOp parameter) {
   if (auto quantized = dyn_cast<QuantizedTensorType>(value.getType())) {
     // Each side of a scale is counted with its bits; padding is left out.
     result["kind"] = "tensor";
-    result["shape"] = std::vector<int64_t>(quantized.getShape());
+    result["shape"] = sizesOf(quantized.getShape());
     double bits = quantized.getStorage().getWidth();
     double perGroup = quantized.getScales().getWidth() +
                       (quantized.getAsymmetric() ? bits : 0);
@@ -143,7 +150,7 @@ nb::dict describeValue(Value value, ParameterOp parameter) {
     result["bits"] = bits + (group > 0 ? perGroup / double(group) : 0);
   } else if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
     result["kind"] = "tensor";
-    result["shape"] = std::vector<int64_t>(tensor.getShape());
+    result["shape"] = sizesOf(tensor.getShape());
     Type element = tensor.getElementType();
     result["bits"] =
         element.isIntOrFloat() ? double(element.getIntOrFloatBitWidth()) : 64.0;

@@ -5,6 +5,7 @@
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"
 #include "llmir/runtime/engine.h"
+#include "llmir/runtime/limits.h"
 #include "llmir/runtime/memory.h"
 #include "llmir/runtime/packing.h"
 #include "llmir/runtime/sampler.h"
@@ -167,6 +168,13 @@ int64_t numFreeBlocks(PyEngine &self) {
   return self.engine->numFreeBlocks();
 }
 
+unsigned checkedThreads(int threads) {
+  if (threads < 1 || threads > 1024)
+    throw std::invalid_argument("threads must be 1 to 1024, not " +
+                                std::to_string(threads));
+  return unsigned(threads);
+}
+
 void checkBytes(const char *what, size_t found, int64_t expected) {
   if (int64_t(found) != expected)
     throw std::invalid_argument("the " + std::string(what) + " has " +
@@ -325,6 +333,43 @@ NB_MODULE(_runtime, m) {
                    })
       .def_ro("group_size", &WeightFormat::groupSize)
       .def_ro("asymmetric", &WeightFormat::asymmetric);
+
+  nb::class_<Bandwidth>(m, "Bandwidth",
+                        "Memory of some bytes, to see how fast it is read.")
+      .def(
+          "__init__",
+          [](Bandwidth *self, int64_t bytes) {
+            if (bytes < 1)
+              throw std::invalid_argument("bytes must be positive");
+            nb::gil_scoped_release release;
+            new (self) Bandwidth(bytes);
+          },
+          "bytes"_a)
+      .def(
+          "measure",
+          [](Bandwidth &self, int threads) {
+            unsigned count = checkedThreads(threads);
+            nb::gil_scoped_release release;
+            return self.measure(count);
+          },
+          "threads"_a, "Reads it once with so many threads; bytes per second.");
+  m.def(
+      "measure_peak",
+      [](const std::string &multiplier, int threads) {
+        unsigned count = checkedThreads(threads);
+        Multiplier kind = multiplier == "f32"    ? Multiplier::F32
+                          : multiplier == "bf16" ? Multiplier::BF16
+                                                 : Multiplier::Int8;
+        if (multiplier != "f32" && multiplier != "bf16" && multiplier != "int8")
+          throw std::invalid_argument("there is no multiplier '" + multiplier +
+                                      "'; there are f32, bf16 and int8");
+        nb::gil_scoped_release release;
+        return measurePeak(kind, count);
+      },
+      "multiplier"_a, "threads"_a,
+      "Operations per second of f32, bf16 or int8 dot products in registers; 0 "
+      "if this CPU has no such instruction.");
+
   m.def(
       "pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
       "format"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,

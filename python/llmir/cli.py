@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         end_quietly_on_interrupt()
     import llmir
-    from llmir import compile, models, run
+    from llmir import bench, compile, models, run
     from llmir.command import perform
 
     parser = argparse.ArgumentParser(
@@ -31,7 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--version", action="version", version=f"llmir {llmir.__version__}"
     )
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (compile.COMMAND, run.COMMAND, models.COMMAND):
+    for command in (
+        compile.COMMAND,
+        run.COMMAND,
+        bench.COMMAND,
+        models.COMMAND,
+    ):
         own = choices.add_parser(
             command.name, help=command.summary, description=command.summary
         )

@@ -1,41 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Measures what this machine can do at most, so that a figure of an engine can
-// be read as a share of it: bytes read from memory per second, and
-// multiply-adds in registers. It answers one question a line on its standard
-// input, and keeps its memory between them, so that a limit can be taken beside
-// every run of an engine:
-//
-//     $ echo "bandwidth 2" | limits
-//     {"avx512": true, ...}
-//     47.1
-//
-// The questions are `bandwidth`, `f32`, `bf16` and `int8`, each with a number
-// of threads. The answer is in 10^9 bytes or operations per second (a
-// multiply-add is two operations), or `none` if the CPU has no such
-// instruction.
+// Loops that do nothing but what they measure, one for each kind of
+// instruction, run by threads that start together.
+#include "llmir/runtime/limits.h"
+
 #include <atomic>
 #include <chrono>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <immintrin.h>
-#include <iostream>
+#include <stdexcept>
 #include <string>
 #include <sys/mman.h>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+using namespace llmir::runtime;
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// More than any cache holds, and a large model's weights in size.
-constexpr size_t bufferBytes = size_t(3) << 30;
-
-/// Work for one thread; `part` of `parts`. The result only keeps it alive.
+/// Work for one thread. The result only keeps it alive.
 using Work = uint64_t (*)(const char *data, size_t bytes);
+
+/// Reads with whatever the compiler makes of it.
+uint64_t readPlain(const char *data, size_t bytes) {
+  uint64_t result = 0;
+  for (size_t i = 0; i + 8 <= bytes; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, data + i, 8);
+    result ^= word;
+  }
+  return result;
+}
+
+#if defined(__x86_64__)
 
 bool hasAvx512() {
   return __builtin_cpu_supports("avx512f") &&
@@ -91,7 +94,7 @@ __attribute__((target("avx2"))) uint64_t readAvx2(const char *data,
 // Multiply-adds. As many independent sums as hide the latency and leave
 // registers for the factors; the empty statement keeps the compiler from
 // computing anything beforehand.
-constexpr int sums = 20;
+constexpr int sums = 20, sumsAvx2 = 12;
 constexpr int64_t rounds = 2000000;
 
 __attribute__((target("avx512f"))) uint64_t multiplyF32(const char *, size_t) {
@@ -109,8 +112,8 @@ __attribute__((target("avx512f"))) uint64_t multiplyF32(const char *, size_t) {
 
 __attribute__((target("avx2,fma"))) uint64_t multiplyF32Avx2(const char *,
                                                              size_t) {
-  constexpr int few = 12;
-  __m256 sum[few] = {}, a = _mm256_set1_ps(1e-3f), b = _mm256_set1_ps(1e-3f);
+  __m256 sum[sumsAvx2] = {}, a = _mm256_set1_ps(1e-3f),
+         b = _mm256_set1_ps(1e-3f);
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+x"(a), "+x"(b));
     for (__m256 &s : sum)
@@ -152,6 +155,8 @@ multiplyInt8(const char *, size_t) {
   return uint64_t(result);
 }
 
+#endif
+
 /// Seconds that `threads` threads take together, from the moment all of them
 /// have started until the last one is done.
 double timeTogether(unsigned threads, Work work, const char *data,
@@ -179,60 +184,63 @@ double timeTogether(unsigned threads, Work work, const char *data,
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-/// Memory that is there: written once, so that every page is its own.
-const char *makeBuffer() {
-  void *data = mmap(nullptr, bufferBytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) {
-    std::fprintf(stderr, "limits: there is no room for %zu bytes\n",
-                 bufferBytes);
-    std::exit(1);
+Work reader() {
+#if defined(__x86_64__)
+  if (hasAvx512())
+    return readAvx512;
+  if (hasAvx2())
+    return readAvx2;
+#endif
+  return readPlain;
+}
+
+/// The loop of a multiplier, and its operations.
+std::pair<Work, double> multiplication(Multiplier multiplier) {
+#if defined(__x86_64__)
+  switch (multiplier) {
+  case Multiplier::F32:
+    if (hasAvx512())
+      return {multiplyF32, 2.0 * 16 * sums * rounds};
+    if (hasAvx2())
+      return {multiplyF32Avx2, 2.0 * 8 * sumsAvx2 * rounds};
+    break;
+  case Multiplier::BF16:
+    if (hasBf16())
+      return {multiplyBf16, 2.0 * 32 * sums * rounds};
+    break;
+  case Multiplier::Int8:
+    if (hasVnni())
+      return {multiplyInt8, 2.0 * 64 * sums * rounds};
+    break;
   }
-  std::memset(data, 1, bufferBytes);
-  return static_cast<const char *>(data);
+#else
+  (void)multiplier;
+#endif
+  return {nullptr, 0};
 }
 
 } // namespace
 
-int main() {
-  std::printf("{\"avx2\": %s, \"avx512\": %s, \"avx512_bf16\": %s, "
-              "\"avx512_vnni\": %s}\n",
-              hasAvx2() ? "true" : "false", hasAvx512() ? "true" : "false",
-              hasBf16() ? "true" : "false", hasVnni() ? "true" : "false");
-  std::fflush(stdout);
-  const char *buffer = nullptr;
-  std::string what;
-  unsigned threads;
-  while (std::cin >> what >> threads) {
-    Work work = nullptr;
-    double amount = 0; // operations of one thread
-    if (what == "bandwidth") {
-      work = hasAvx512() ? readAvx512 : hasAvx2() ? readAvx2 : nullptr;
-    } else if (what == "f32" && hasAvx512()) {
-      work = multiplyF32;
-      amount = 2.0 * 16 * sums * rounds;
-    } else if (what == "f32" && hasAvx2()) {
-      work = multiplyF32Avx2;
-      amount = 2.0 * 8 * 12 * rounds;
-    } else if (what == "bf16" && hasBf16()) {
-      work = multiplyBf16;
-      amount = 2.0 * 32 * sums * rounds;
-    } else if (what == "int8" && hasVnni()) {
-      work = multiplyInt8;
-      amount = 2.0 * 64 * sums * rounds;
-    }
-    if (!work || threads == 0 || threads > 1024) {
-      std::puts("none");
-    } else if (what == "bandwidth") {
-      if (!buffer)
-        buffer = makeBuffer();
-      double seconds = timeTogether(threads, work, buffer, bufferBytes);
-      std::printf("%.3f\n", double(bufferBytes) / seconds / 1e9);
-    } else {
-      double seconds = timeTogether(threads, work, nullptr, 0);
-      std::printf("%.3f\n", amount * threads / seconds / 1e9);
-    }
-    std::fflush(stdout);
-  }
-  return 0;
+Bandwidth::Bandwidth(int64_t bytes) : bytes(bytes) {
+  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw std::runtime_error("there is no memory of " + std::to_string(bytes) +
+                             " bytes to read");
+  data = static_cast<char *>(memory);
+  // Written once, so that every page is one of its own.
+  std::memset(data, 1, bytes);
+}
+
+Bandwidth::~Bandwidth() { munmap(data, bytes); }
+
+double Bandwidth::measure(unsigned threads) const {
+  return double(bytes) / timeTogether(threads, reader(), data, bytes);
+}
+
+double llmir::runtime::measurePeak(Multiplier multiplier, unsigned threads) {
+  auto [work, operations] = multiplication(multiplier);
+  if (!work)
+    return 0;
+  return operations * threads / timeTogether(threads, work, nullptr, 0);
 }
