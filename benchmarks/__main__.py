@@ -14,6 +14,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks import compiling, report, results
@@ -99,7 +100,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _list(names: dict[str, object]) -> object:
+def _list(names: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         for name in text.split(","):
             if name not in names:
@@ -165,9 +166,10 @@ def _measure_rows(
                 continue
             print(f"{shape.name} {name} {group} ...", file=sys.stderr)
             block = bench.run(shape, row, chosen)
-            noise = results.noise(block)
-            if noise:
-                refused.append(f"{shape.name} {name} {group}: {noise}")
+            for key in (None, *block["engines"]):
+                noise = results.noise(block, key)
+                if noise:
+                    refused.append(f"{shape.name} {name} {key or group}: {noise}")
             results.add_block(found, block)
             print(report.block_lines(block), file=sys.stderr)
         results.save(arguments.json, found)

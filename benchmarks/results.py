@@ -93,25 +93,22 @@ def ratios(block: dict[str, Any], one: str, other: str) -> list[float]:
     return [theirs / ours for ours, theirs in pairs]
 
 
-def noise(block: dict[str, Any]) -> str | None:
-    """Say why a block says nothing, or None if it does."""
+def noise(block: dict[str, Any], key: str | None = None) -> str | None:
+    """Say why a block says nothing, or nothing of one engine; None if it does."""
     engines = block["engines"]
-    bus = [rate for samples in engines.values() for rate in samples["bus"]]
-    if spread(bus) > MAX_BUS_SPREAD:
-        return (
-            f"the bandwidth varied by {spread(bus):.0%} between quartiles, more than "
-            f"{MAX_BUS_SPREAD:.0%}; repeat the row when the machine is quieter"
-        )
-    first = next(iter(engines), None)
-    for other in engines:
-        varied = spread(ratios(block, str(first), other))
-        if varied > MAX_RATIO_SPREAD:
-            return (
-                f"the ratio to {other} varied by {varied:.0%} between quartiles, more "
-                f"than {MAX_RATIO_SPREAD:.0%}; repeat the row when the machine is "
-                "quieter"
-            )
-    return None
+    if key is None:
+        bus = [rate for samples in engines.values() for rate in samples["bus"]]
+        varied, most, what = spread(bus), MAX_BUS_SPREAD, "the bandwidth"
+    else:
+        own = next((each for each in engines if each.startswith("llmir:")), key)
+        varied, most = spread(ratios(block, own, key)), MAX_RATIO_SPREAD
+        what = "the ratio to LLMIR"
+    if varied <= most:
+        return None
+    return (
+        f"{what} varied by {varied:.0%} between quartiles, more than {most:.0%}; "
+        "repeat the row when the machine is quieter"
+    )
 
 
 def share(block: dict[str, Any], key: str) -> float | None:

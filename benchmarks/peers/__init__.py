@@ -40,15 +40,6 @@ class Session(Protocol):
         """Return the logits after a prompt, or None where the engine hides them."""
 
 
-class Engine(Protocol):
-    """A module of this package."""
-
-    FORMATS: dict[str, str]
-    version: object
-    prepare: object
-    Session: type[Session]
-
-
 # LLMIR first; the modules' names, and those in reports.
 NAMES = {
     "llmir": "LLMIR",
@@ -58,6 +49,12 @@ NAMES = {
     "transformers_eager": "Transformers eager",
     "transformers_inductor": "Transformers Inductor",
 }
+
+
+def engine_name(key: str) -> str:
+    """Return `peer:format` for people."""
+    peer, format = key.split(":")
+    return f"{NAMES[peer]} {format}"
 
 
 def prepared(cache: Path, name: str) -> tuple[Path, Path]:

@@ -152,6 +152,7 @@ nb::dict describeValue(Value value, ParameterOp parameter) {
     result["kind"] = "tensor";
     result["shape"] = sizesOf(tensor.getShape());
     Type element = tensor.getElementType();
+    result["type"] = nameOf(element);
     result["bits"] =
         element.isIntOrFloat() ? double(element.getIntOrFloatBitWidth()) : 64.0;
   } else {
@@ -210,6 +211,11 @@ void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
       results.append(describeValue(result, ParameterOp()));
     entry["operands"] = operands;
     entry["results"] = results;
+    // What a product rounds its input to says which instructions multiply.
+    auto product = dyn_cast<QuantizedMatmulOp>(op);
+    entry["integers"] =
+        product && (product.getInputType() ||
+                    isa<QuantizedTensorType>(product.getInput().getType()));
     auto window = op.getAttrOfType<IntegerAttr>("window");
     entry["window"] = window ? window.getInt() : 0;
     list.append(entry);
@@ -494,8 +500,10 @@ NB_MODULE(_compiler, m) {
       .def("executed", &Program::executed,
            "The ops of the dialect that a step runs, in order and with calls "
            "followed: op, function, the number of the call (-1 in the step "
-           "itself), window, and of operands and results the kind, shape (-1 "
-           "where it is dynamic), bits of an element, and of a weight its keys "
+           "itself), window, whether a product's input is integers, and of "
+           "operands and results the kind, shape (-1 "
+           "where it is dynamic), type, bits of an element, and of a weight "
+           "its keys "
            "and elements.\n\nRaises ValueError if the program is no plain "
            "sequence of ops and calls.")
       .def("weights", &Program::weights, nb::arg("data") = true,

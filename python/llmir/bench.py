@@ -153,6 +153,10 @@ class Timer:
         return self.random.choices(range(self.model.vocab_size), k=count)
 
 
+# The ops that read what has to be read.
+KERNELS = (*costs.PRODUCTS, "paged_attention")
+
+
 def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]:
     """Return the bytes of weights, keys and values that a run reads, and operations.
 
@@ -160,7 +164,7 @@ def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]
     most: the most tokens of a step.
     """
     read, operations = 0.0, 0.0
-    products = [op for op in ops if op.name in ("linear", "paged_attention")]
+    products = [op for op in ops if op.name in KERNELS]
     length = row.depth
     for _ in range(row.steps):
         left = row.new

@@ -39,6 +39,9 @@ class Step:
         return self.rows // self.sequences
 
 
+PRODUCTS = ("linear", "quantized_matmul")
+
+
 @dataclass(frozen=True)
 class Op:
     """An op of the program, as often as a step runs it.
@@ -49,6 +52,7 @@ class Op:
     weight: elements and bytes of all weights.
     row_bytes: what one row of inputs and results takes.
     on_logits: whether its rows are those whose logits are asked for.
+    multiplier: what limits a product: f32, bf16 or int8; "" of other ops.
     heads, kv_heads, head_dim, cache_bits, window: of attention.
     """
 
@@ -60,6 +64,7 @@ class Op:
     weight_bytes: float
     row_bytes: float
     on_logits: bool
+    multiplier: str = ""
     heads: int = 0
     kv_heads: int = 0
     head_dim: int = 0
@@ -82,7 +87,7 @@ class Op:
 
     def operations(self, step: Step) -> float:
         """Return its multiplications and additions in a step."""
-        if self.name == "linear":
+        if self.name in PRODUCTS:
             return 2.0 * self.weight_elements * self.rows(step)
         if self.name != "paged_attention":
             return 0.0
@@ -134,6 +139,8 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
             "row_bytes": sum(map(_row_bytes, values)),
             "on_logits": on_logits and entry["call"] == -1,
         }
+        if entry["op"] in PRODUCTS:
+            op["multiplier"] = _multiplier(entry)
         if entry["op"] == "paged_attention":
             query = entry["operands"][0]["shape"]
             op |= {
@@ -148,6 +155,13 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
 
 
 _CACHE_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "int8": 8.0, "int4": 4.0}
+
+
+def _multiplier(entry: Mapping[str, Any]) -> str:
+    if entry["op"] == "quantized_matmul":
+        return "int8" if entry["integers"] else "bf16"
+    # Of a product's operands, the weight is the second.
+    return "bf16" if entry["operands"][1]["type"] == "bf16" else "f32"
 
 
 def _row_bytes(value: Mapping[str, Any]) -> float:

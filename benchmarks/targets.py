@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What is to be reached, and whether the results show it.
+
+A target is a share of a limit, or a ratio to another engine in the same run. The bus
+is in one of two states on the machines that this is written for: where a share has
+two values, the second holds when the bandwidth beside it is over 55 GB/s.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import results
+from benchmarks.peers import engine_name
+
+FAST_BUS = 55.0
+OWN = "llmir:"
+ONE_B, HALF_B, SMALL = "llama-3.2-1b", "qwen2.5-0.5b", "smollm2-135m"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target of one row and format.
+
+    share: of the limit, with a slow and with a fast bus.
+    ratios: how much faster than other engines, by their keys; `best` is the fastest
+        peer of the format's group, and `llmir:bf16` ourselves.
+    """
+
+    shape: str
+    row: str
+    format: str
+    share: tuple[float, float] | None = None
+    ratios: tuple[tuple[str, float], ...] = ()
+
+
+TARGETS = (
+    Target(ONE_B, "tg128", "bf16", (0.95, 0.88), (("llama_cpp:bf16", 1.0),)),
+    Target(ONE_B, "tg128@d2048", "bf16", (0.90, 0.85), (("llama_cpp:bf16", 1.4),)),
+    Target(
+        ONE_B,
+        "tg128",
+        "int8",
+        (0.90, 0.86),
+        (("llama_cpp:int8", 1.2), ("openvino_genai:int8", 1.2)),
+    ),
+    Target(
+        ONE_B,
+        "tg128",
+        "int4",
+        (0.85, 0.85),
+        (("llama_cpp:int4", 1.3), ("onnxruntime_genai:int4", 1.25)),
+    ),
+    Target(
+        ONE_B,
+        "pp512",
+        "bf16",
+        (0.85, 0.85),
+        (("llama_cpp:bf16", 1.5), ("openvino_genai:bf16", 1.0)),
+    ),
+    Target(HALF_B, "pp512", "bf16", (0.83, 0.83)),
+    Target(ONE_B, "pp512", "w8a8", (0.78, 0.78), (("openvino_genai:int8", 1.6),)),
+    Target(HALF_B, "pp512", "w8a8", (0.72, 0.72)),
+    Target(
+        ONE_B,
+        "pp512",
+        "int8",
+        None,
+        (("llama_cpp:int8", 3.0), ("llmir:bf16", 0.9)),
+    ),
+    Target(
+        ONE_B,
+        "pp512",
+        "int4",
+        None,
+        (("llama_cpp:int4", 1.5), ("llmir:bf16", 0.9)),
+    ),
+    *(
+        Target(shape, row, format, None, (("best", 1.4 if format == "int4" else 1.0),))
+        for shape in (HALF_B, SMALL)
+        for row in ("tg128", "tg128@d2048")
+        for format in ("bf16", "int8", "int4")
+    ),
+    Target(SMALL, "pp512", "bf16", None, (("openvino_genai:bf16", 1.0),)),
+    *(
+        Target(
+            HALF_B,
+            row,
+            format,
+            (0.65, 0.65) if format == "bf16" else (0.55, 0.55),
+            (("best", 1.25),),
+        )
+        for row in ("b8", "b16")
+        for format in ("bf16", "int8", "int4", "w8a8", "w4a8")
+    ),
+)
+
+
+# What limits the targets that are missed, and what was tried.
+NOTES: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target beside what was measured; `found` None where it was not."""
+
+    what: str
+    wanted: str
+    found: str | None
+    met: bool
+
+
+def verdicts(found: dict[str, Any], threads: int) -> Iterator[Verdict]:
+    """Yield a verdict for every share and ratio."""
+    for target in TARGETS:
+        what = f"{target.shape} {target.row} {target.format}"
+        key = OWN + target.format
+        block = _block(found, target, threads, key)
+        if target.share:
+            if block is None:
+                yield Verdict(what, f"{target.share[0]:.0%} of the limit", None, False)
+            else:
+                bus = statistics.median(block["engines"][key]["bus"])
+                wanted = target.share[bus > FAST_BUS]
+                reached = results.share(block, key) or 0.0
+                yield Verdict(
+                    what,
+                    f"{wanted:.0%} of the limit",
+                    f"{reached:.0%}",
+                    round(reached, 2) >= wanted,
+                )
+        for other, least in target.ratios:
+            yield _ratio(found, target, threads, key, other, least, what)
+    yield from _threads(found, threads)
+
+
+def _ratio(
+    found: dict[str, Any],
+    target: Target,
+    threads: int,
+    key: str,
+    other: str,
+    least: float,
+    what: str,
+) -> Verdict:
+    best = other == "best"
+    block = _block(found, target, threads, key, None if best else other)
+    name = "the best peer" if best else engine_name(other)
+    wanted = f"{least:.2f} x {name}"
+    if block is None:
+        return Verdict(what, wanted, None, False)
+    peers = [
+        each
+        for each in block["engines"]
+        if not (each.startswith(OWN) or results.noise(block, each))
+    ]
+    if best and not peers:
+        return Verdict(what, wanted, None, False)
+    if best:
+        other = min(
+            peers,
+            key=lambda each: statistics.median(block["engines"][each]["seconds"]),
+        )
+        wanted += f" ({engine_name(other)})"
+    ratio = statistics.median(results.ratios(block, key, other))
+    return Verdict(what, wanted, f"{ratio:.2f} x", round(ratio, 2) >= least)
+
+
+def _threads(found: dict[str, Any], threads: int) -> Iterator[Verdict]:
+    """Yield what a second thread brings at the smallest shape."""
+    if threads != 2:
+        return
+    for row, least in (("pp512", 1.85), ("tg128", 1.0), ("tg128@d2048", 1.0)):
+        rates = []
+        for count in (1, 2):
+            target = Target(SMALL, row, "bf16")
+            block = _block(found, target, count, "llmir:bf16")
+            if block is not None:
+                seconds = block["engines"]["llmir:bf16"]["seconds"]
+                rates.append(1 / statistics.median(seconds))
+        what, wanted = f"{SMALL} {row} bf16", f"{least:.2f} x one thread"
+        if len(rates) < 2:
+            yield Verdict(what, wanted, None, False)
+        else:
+            ratio = rates[1] / rates[0]
+            yield Verdict(what, wanted, f"{ratio:.2f} x", round(ratio, 2) >= least)
+
+
+def _block(
+    found: dict[str, Any],
+    target: Target,
+    threads: int,
+    key: str,
+    other: str | None = None,
+) -> dict[str, Any] | None:
+    """Return the newest block that has both engines, and peers if there is one."""
+    fitting = [
+        block
+        for block in found["blocks"]
+        if (block["shape"], block["row"], block["threads"])
+        == (target.shape, target.row, threads)
+        and key in block["engines"]
+        and (other is None or other in block["engines"])
+        and not any(results.noise(block, each) for each in (None, key, other or key))
+    ]
+    return fitting[-1] if fitting else None

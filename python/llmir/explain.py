@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The command `explain`: where a step's time goes, and how near it is to the limits.
+
+Each op of the optimized program is a line, over all layers: the bytes that it moves,
+its operations, the least time that the machine needs for them, and what it took. The
+limits are measured beside: bytes read from memory, and multiply-adds in registers of
+the kind that the op's format takes.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from llmir._signals import end_quietly_on_interrupt
+
+    end_quietly_on_interrupt()
+
+import argparse
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmir import _native, costs
+from llmir.command import Command, execute, int_up_to, positive_int, standard_output
+from llmir.errors import LLMIRError
+from llmir.model import MAX_THREADS, Model
+
+REPETITIONS = 9
+# What is read to measure the bandwidth: more than caches hold.
+MAX_READ_BYTES = 1 << 30
+
+# The kinds of calls into the runtime, by the ops that become one.
+CALLS = dict.fromkeys(costs.PRODUCTS, "linear") | {
+    "append_kv": "append_kv",
+    "paged_attention": "paged_attention",
+}
+GENERATED = "generated code"
+
+
+@dataclass
+class Line:
+    """An op of the table, over all layers.
+
+    count: how many of it a step runs.
+    bytes, operations: of all of them, in a step.
+    least, seconds: the time that they need at least, and that they took.
+    """
+
+    name: str
+    count: int = 0
+    bytes: float = 0.0
+    operations: float = 0.0
+    least: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes a second, and operations a second by multiplier."""
+
+    bandwidth: float
+    peaks: dict[str, float]
+
+    def least(self, op: costs.Op, step: costs.Step) -> float:
+        """Return the seconds that an op needs at least."""
+        multiplier = op.multiplier or "f32"
+        peak = self.peaks[multiplier] or self.peaks["f32"]
+        multiplying = op.operations(step) / peak if peak else 0.0
+        return max(op.bytes(step) / self.bandwidth, multiplying)
+
+
+def name_of(op: costs.Op) -> str:
+    """Return a name that an op has in every layer."""
+    if not op.keys:
+        return op.name
+    keys = [re.sub(r"^.*\.\d+\.", "", key).removesuffix(".weight") for key in op.keys]
+    return f"{op.name} {'+'.join(keys)}"
+
+
+def explain(
+    ops: Sequence[costs.Op],
+    step: costs.Step,
+    limits: Limits,
+    calls: Sequence[tuple[str, float]],
+    total: float,
+) -> list[Line]:
+    """Return the lines of a step, slowest first; generated code is one of them.
+
+    ops: of the program, in its order.
+    calls: of compiled code into the runtime, in order, with their seconds.
+    total: the seconds of the whole step.
+
+    Raises LLMIRError if the calls are not those of the program.
+    """
+    kernels = [op for op in ops if op.name in CALLS]
+    timed = [call for call in calls if call[0] != "rows"]
+    if [CALLS[op.name] for op in kernels] != [kind for kind, _ in timed]:
+        raise LLMIRError(
+            "the step does not run the products, appends and attentions of the "
+            "program in the artifact, so their times cannot be told apart; was one of "
+            "the two changed?"
+        )
+    seconds = iter(time for _, time in timed)
+    lines: dict[str, Line] = {}
+    rest = Line(GENERATED)
+    for op in ops:
+        # The rest is fused into loops over rows: one line, whose bytes are those
+        # that its ops would move one by one.
+        line = rest
+        if op.name in CALLS:
+            line = lines.setdefault(name_of(op), Line(name_of(op)))
+            line.seconds += next(seconds)
+        line.count += 1
+        line.bytes += op.bytes(step)
+        line.operations += op.operations(step)
+        line.least += limits.least(op, step)
+    rest.seconds = total - sum(time for _, time in timed)
+    ordered = sorted(lines.values(), key=lambda line: -line.seconds)
+    return [*ordered, rest]
+
+
+def table(lines: Iterable[Line], total: float) -> str:
+    """Return the lines as a table."""
+    rows = [
+        "| op | count | MB | GFLOP | limit ms | ms | of the step | of the limit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines = list(lines)
+    whole = Line("step")
+    for line in lines:
+        whole.bytes += line.bytes
+        whole.operations += line.operations
+        whole.least += line.least
+    whole.seconds, whole.count = total, 1
+    for line in [*lines, whole]:
+        cells = [
+            line.name,
+            str(line.count),
+            f"{line.bytes / 1e6:.2f}",
+            f"{line.operations / 1e9:.3f}",
+            f"{line.least * 1e3:.3f}",
+            f"{line.seconds * 1e3:.3f}",
+            f"{line.seconds / total:.1%}",
+            f"{line.least / line.seconds:.0%}" if line.seconds else "",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def measure_limits(threads: int) -> Limits:
+    """Measure what this machine can do."""
+    runtime = _native.runtime()
+    _, available = runtime.memory()
+    try:
+        memory = runtime.Bandwidth(max(1, min(MAX_READ_BYTES, available // 4)))
+    except RuntimeError as error:
+        raise LLMIRError(str(error)) from error
+    return Limits(
+        statistics.median(memory.measure(threads) for _ in range(3)),
+        {
+            name: float(runtime.measure_peak(name, threads))
+            for name in ("f32", "bf16", "int8")
+        },
+    )
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("artifact", metavar="OUT.llmir", type=Path, help="what `compile` wrote")
+    add(
+        "--tokens",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="the tokens that the step appends: 1 decodes, more read a prompt "
+        "(default: 1)",
+    )
+    add(
+        "--depth",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="the tokens that are in the cache before (default: none)",
+    )
+    add(
+        "--threads",
+        type=int_up_to(MAX_THREADS),
+        metavar="N",
+        help="how many threads work (default: all of the machine's)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    output = standard_output()
+    model = Model(arguments.artifact, arguments.threads)
+    ops = costs.executed_ops(arguments.artifact, model.manifest)
+    depth = arguments.depth or 0
+    step = costs.Step(arguments.tokens, depth + arguments.tokens)
+    if step.context > model.max_model_len:
+        raise LLMIRError(
+            f"{step.context} tokens are more than the {model.max_model_len} that the "
+            "model was compiled for"
+        )
+    if step.rows > model.max_batch_tokens:
+        raise LLMIRError(
+            f"--tokens is {step.rows}, and a step of this artifact has at most "
+            f"{model.max_batch_tokens} (--max-batch-tokens)"
+        )
+    calls, total = _timed(model, step, depth)
+    limits = measure_limits(model.engine.threads)
+    lines = explain(ops, step, limits, calls, total)
+    output.write(
+        f"{model.engine.threads} threads; memory {limits.bandwidth / 1e9:.1f} GB/s; "
+        + ", ".join(
+            f"{name} {peak / 1e9:.0f}" for name, peak in limits.peaks.items() if peak
+        )
+        + " GFLOP/s in registers\n\n"
+    )
+    output.write(table(lines, total) + "\n")
+
+
+def _timed(
+    model: Model, step: costs.Step, depth: int
+) -> tuple[list[tuple[str, float]], float]:
+    """Return the calls of a step with their median times, and the median total."""
+    engine: Any = model.engine
+    ids = [index % model.vocab_size for index in range(step.context)]
+    sequence = engine.new_sequence()
+    try:
+        size = model.max_batch_tokens
+        for begin in range(0, depth, size):
+            engine.step([(sequence, ids[begin : min(begin + size, depth)], False)])
+        traces, totals = [], []
+        for _ in range(REPETITIONS + 1):
+            engine.truncate(sequence, depth)
+            begin_time = time.perf_counter()
+            traces.append(engine.traced_step([(sequence, ids[depth:], False)]))
+            totals.append(time.perf_counter() - begin_time)
+    except RuntimeError as error:
+        raise LLMIRError(str(error)) from error
+    finally:
+        sequence.close()
+    # The first one warms up.
+    calls = [
+        (parts[0][0], statistics.median(seconds for _, seconds in parts))
+        for parts in zip(*traces[1:], strict=True)
+    ]
+    return calls, statistics.median(totals[1:])
+
+
+COMMAND = Command(
+    "explain",
+    "Show where the time of a compiled model's step goes.",
+    _configure,
+    _run,
+)
+
+if __name__ == "__main__":
+    sys.exit(execute(COMMAND))

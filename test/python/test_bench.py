@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The commands `bench` and `explain`: what is counted, and what is printed.
+
+How fast a tiny model is says nothing, so the counts are compared with those that
+follow from the model's files, and the times only with each other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+
+from conftest import MakeArtifact, MakeModel, RunProgram
+from llmir import bench, costs, explain
+from llmir.errors import LLMIRError
+from llmir.model import Model
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def products(model: Path) -> int:
+    """Return the elements of the weights that are multiplied, from the file."""
+    elements = 0
+    with safetensors.safe_open(model / "model.safetensors", "np") as file:
+        for name in file.keys():  # noqa: SIM118, it is no dictionary
+            shape = file.get_slice(name).get_shape()
+            if len(shape) == 2 and "embed_tokens" not in name:
+                elements += math.prod(shape)
+    return elements
+
+
+def attended(window: int, depth: int, new: int) -> int:
+    """Return how many keys all new tokens see together, one by one."""
+    seen = 0
+    for position in range(depth, depth + new):
+        seen += min(position + 1, window) if window else position + 1
+    return seen
+
+
+@pytest.mark.parametrize("dtype", DTYPE_BYTES)
+@pytest.mark.parametrize("shape", ["gqa", "mistral"])
+def test_costs_are_those_of_the_files(
+    make_model: MakeModel, make_artifact: MakeArtifact, shape: str, dtype: str
+) -> None:
+    model, artifact = make_model(shape, dtype), make_artifact(shape, dtype)
+    config = json.loads((model / "config.json").read_text())
+    manifest = Model(artifact, 1).manifest
+    ops = costs.executed_ops(artifact, manifest)
+    elements = products(model)
+    if config["tie_word_embeddings"]:
+        elements += config["vocab_size"] * config["hidden_size"]
+    facts, cache = manifest["model"], manifest["cache"]
+    window = config.get("sliding_window") or 0
+    token = 2 * cache["layers"] * cache["kv_heads"] * cache["head_dim"]
+    query = facts["num_layers"] * facts["num_heads"] * facts["head_dim"]
+
+    depth, steps = 30, 5
+    row = bench.Row("tg", 1, steps, depth)
+    read, operations = bench.work_of(row, ops, 512)
+    keys = sum(attended(window, depth + step, 1) for step in range(steps))
+    width = DTYPE_BYTES[dtype]
+    assert read == width * (steps * elements + token * keys)
+    assert operations == 2 * steps * elements + 4 * query * keys
+
+    # A prompt in one step: logits of the last token only, weights read once.
+    head = config["vocab_size"] * config["hidden_size"]
+    read, operations = bench.work_of(bench.Row("pp", 40, 1), ops, 512)
+    assert read == width * (elements + token * 40)
+    assert operations == (
+        2 * (40 * (elements - head) + head) + 4 * query * attended(window, 0, 40)
+    )
+
+    # Two sequences share the weights, and each has its own keys.
+    one = bench.work_of(bench.Row("tg", 1, 1, depth), ops, 512)[0]
+    two = bench.work_of(bench.Row("tg", 1, 1, depth, 2), ops, 512)[0]
+    assert two - one == width * token * attended(window, depth, 1)
+
+
+def test_rows() -> None:
+    rows = bench.rows_of(512, 128, 2048, [1, 4])
+    assert [row.name for row in rows] == [
+        "pp512",
+        "tg128",
+        "tg128 x 4",
+        "tg128 @ d2048",
+    ]
+    assert [row.tokens for row in rows] == [512, 128, 512, 128]
+    assert bench.rows_of(0, 0, 2048, [1]) == []
+
+
+def test_bench(
+    run_program: RunProgram, make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    artifact, path = make_artifact("gqa", "bfloat16"), tmp_path / "out.json"
+    rows = ["--prompt-tokens=20", "--gen-tokens=4", "--depth=9", "--batch-sizes=1,3"]
+    options = [*rows, "--threads=1", "--repetitions=3", "--json", path]
+    result = run_program("-m", "llmir.bench", artifact, *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    names = ["pp20", "tg4", "tg4 x 3", "tg4 @ d9"]
+    assert re.findall(r"^\| (\S.*?) \| \d", result.stdout, re.MULTILINE) == names
+
+    found = json.loads(path.read_text())
+    assert found["threads"] == 1
+    assert [row["row"] for row in found["rows"]] == names
+    for row, tokens in zip(found["rows"], (20, 4, 12, 4), strict=True):
+        assert len(row["seconds"]) == 3
+        middle = sorted(row["seconds"])[1]
+        assert row["tokens_per_second"] == pytest.approx(tokens / middle)
+        assert row["gigabytes_per_second"] > 0
+        assert row["gigaoperations_per_second"] > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_explain(run_program: RunProgram, make_artifact: MakeArtifact) -> None:
+    artifact = make_artifact("gqa", "bfloat16")
+    options = ["--depth=30", "--tokens=3", "--threads=2"]
+    result = run_program("-m", "llmir", "explain", artifact, *options)
+    assert result.returncode == 0, result.stderr
+    assert re.match(r"2 threads; memory [\d.]+ GB/s; ", result.stdout)
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in result.stdout.splitlines()
+        if line.startswith("| ") and not line.startswith("| op ")
+    ]
+    layers = Model(artifact, 1).manifest["model"]["num_layers"]
+    counts = {line[0]: int(line[1]) for line in lines}
+    assert counts["paged_attention"] == layers
+    down = next(name for name in counts if "down_proj" in name)
+    assert counts[down] == layers
+    assert counts["step"] == 1
+    parts = [float(line[5]) for line in lines[:-1]]
+    assert lines[-1][0] == "step"
+    assert sum(parts) == pytest.approx(float(lines[-1][5]), abs=0.001 * len(parts))
+
+
+def test_explain_tells_a_changed_program(make_artifact: MakeArtifact) -> None:
+    artifact = make_artifact("gqa", "bfloat16")
+    ops = costs.executed_ops(artifact, Model(artifact, 1).manifest)
+    limits = explain.Limits(1e9, {"f32": 1e9, "bf16": 1e9, "int8": 0.0})
+    calls: list[tuple[str, float]] = [
+        (explain.CALLS[op.name], 1.0) for op in ops if op.name in explain.CALLS
+    ]
+    total = len(calls) + 2.0
+    lines = explain.explain(ops, costs.Step(1, 1), limits, calls, total)
+    assert lines[-1].name == explain.GENERATED
+    assert lines[-1].seconds == 2.0
+    assert sum(line.seconds for line in lines) == total
+    with pytest.raises(LLMIRError, match="does not run the products"):
+        explain.explain(ops, costs.Step(1, 1), limits, calls[1:], total)
+
+
+def test_a_traced_step_computes_the_same(make_artifact: MakeArtifact) -> None:
+    model: Any = Model(make_artifact("gqa", "float32"), 2)
+    engine = model.engine
+    one, two = engine.new_sequence(), engine.new_sequence()
+    plain = engine.step([(one, [1, 2, 3], False)])
+    calls = engine.traced_step([(two, [1, 2, 3], False)])
+    assert {kind for kind, _ in calls} <= {
+        "rows",
+        "linear",
+        "append_kv",
+        "paged_attention",
+    }
+    assert all(seconds > 0 for _, seconds in calls)
+    assert two.length == 3
+    # What it left in the cache is what a plain step leaves.
+    after = engine.step([(one, [4], False), (two, [4], False)])
+    assert (after[0] == after[1]).all()
+    assert plain.shape == (1, model.vocab_size)
+
+
+def test_limits() -> None:
+    limits = explain.measure_limits(1)
+    assert limits.bandwidth > 1e8
+    assert limits.peaks["f32"] >= 0
