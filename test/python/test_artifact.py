@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import safetensors.torch
 
@@ -112,15 +113,25 @@ def test_weights_are_in_panels(make_model: MakeModel, tmp_path: Path) -> None:
     compile_model(str(directory), tmp_path / "out.llmir")
     weights = (tmp_path / "out.llmir" / "weights.bin").read_bytes()
     stored = safetensors.torch.load_file(directory / "model.safetensors")
-    for key, tensor in stored.items():
-        values = tensor.numpy()
-        if not key.endswith("proj.weight"):
-            continue
+
+    def panels(key: str) -> npt.NDArray[np.float32]:
+        values = stored[key].numpy()
         n, k = values.shape
         padded = np.zeros((-(-n // 32) * 32, k), np.float32)
         padded[:n] = values
-        panels = padded.reshape(-1, 32, k).transpose(0, 2, 1)
-        assert weights.count(panels.tobytes()) == 1, key
+        return padded.reshape(-1, 32, k).transpose(0, 2, 1)
+
+    down = [
+        key for key in stored if key.endswith(("o_proj.weight", "down_proj.weight"))
+    ]
+    gates = [key for key in stored if key.endswith("gate_proj.weight")]
+    assert len(down) == 2 * len(gates) > 0
+    for key in down:
+        assert weights.count(panels(key).tobytes()) == 1, key
+    for key in gates:
+        # By turns with the panels of what they gate.
+        pair = [panels(key), panels(key.replace("gate", "up"))]
+        assert weights.count(np.stack(pair, axis=1).tobytes()) == 1, key
 
 
 @pytest.fixture

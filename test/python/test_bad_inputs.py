@@ -852,10 +852,10 @@ def test_a_forced_level_that_is_none(
 @pytest.mark.parametrize(
     ("command", "limit"),
     [
-        (["compile", "model", "--emit=asm", "-o", "out"], 24576),
-        (["compile", "model", "--emit=asm"], 24576),
+        (["compile", "model", "--emit=asm", "-o", "out"], 16384),
+        (["compile", "model", "--emit=asm"], 16384),
         # The code does not fit, and the weights do not fit.
-        (COMPILE, 24576),
+        (COMPILE, 16384),
         (COMPILE, 150_000),
     ],
 )
