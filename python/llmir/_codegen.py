@@ -27,7 +27,7 @@ from llmir._signals import end_with
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
-from llmir.quantization import add_arguments, from_arguments
+from llmir.quantization import NONE, add_arguments, from_arguments
 from llmir.safetensors import open_checkpoint
 from llmir.target import find_target
 
@@ -80,6 +80,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
     """Write the requested stage of the program to the output."""
     compiler = _native.compiler()
     target = find_target(arguments.target_cpu)
+    quantization = from_arguments(arguments)
     text = arguments.program.read_text(encoding="utf-8")
     # The file that passes can be run on again; the name is for people.
     path = arguments.name or str(arguments.program)
@@ -93,12 +94,16 @@ def compile_program(arguments: argparse.Namespace) -> None:
             raise LLMIRError(_diagnostics("is not valid", error)) from error
 
     module = parse()
+    quantized = "!llm.quantized_tensor" in text
+    if quantized and quantization.format != NONE:
+        raise LLMIRError(
+            f"{name} is quantized already, and --quantize is for programs of floats"
+        )
     if arguments.weights is not None:
         check_parameters(module.parameters(), arguments.weights)
 
     wanted = [name for name in (arguments.print_after or "").split(",") if name]
     output: Path = arguments.output
-    quantization = from_arguments(arguments)
     optimize = _with_options("llm-optimize", quantization.pass_options)
 
     def run(pipeline: str) -> None:
@@ -133,7 +138,9 @@ def compile_program(arguments: argparse.Namespace) -> None:
             "arena_bytes": module.arena_bytes,
             "max_batch_tokens": module.max_batch_tokens,
             "weights_bytes": module.weights_bytes,
-            "quantization": {"format": quantization.format},
+            "quantization": {
+                "format": "as in the program" if quantized else quantization.format
+            },
         }
         check_layout(layout, output)
         if arguments.emit == "artifact":

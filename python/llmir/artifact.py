@@ -22,21 +22,22 @@ from llmir import _codegen, _native
 from llmir.errors import LLMIRError
 from llmir.files import open_regular, shown
 from llmir.manifest import MANIFEST, WEIGHTS, manifest_text, read_manifest
+from llmir.quantization import NONE
 from llmir.safetensors import Checkpoint
 from llmir.tokenizer import Tokenizer
-from llmir.weights import Loss, write_weights
+from llmir.weights import write_weights
 
 # Taken along as they are, where the model has them.
 TOKENIZER = "tokenizer.json"
 COPIED = (TOKENIZER, "tokenizer_config.json", "generation_config.json")
 
 
-def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[Loss]]:
+def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[str]]:
     """Complete a directory into which the compiler has put its results.
 
     checkpoint: the weights; the tokenizer is taken from the same directory.
-    Returns the size of the artifact in bytes, and what quantizing has lost. Raises
-    LLMIRError if the runtime would refuse it.
+    Returns the size of the artifact in bytes, and what there is to say of quantizing.
+    Raises LLMIRError if the runtime would refuse it.
     """
     layout_file = directory / _codegen.LAYOUT
     constants_file = directory / _codegen.CONSTANTS
@@ -70,11 +71,24 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[
         path.name: {"bytes": path.stat().st_size, "xxh3": runtime.xxh3(str(path))}
         for path in sorted(directory.iterdir())
     }
-    layout["quantization"]["weights"] = [loss.facts() for loss in losses]
+    facts = layout["quantization"]
+    facts["weights"] = [loss.facts() for loss in losses]
+    notes = [loss.describe() for loss in losses]
+    if facts["format"] != NONE:
+        kept = sum(
+            entry.get("packed", False) and "format" not in entry
+            for entry in layout["weights"]
+        )
+        facts["tensors_kept"] = kept
+        if kept:
+            notes.append(
+                f"{kept} {'weight' if kept == 1 else 'weights'} not quantized, since "
+                "no group of 32 inputs or more divides a row, or a row is too long"
+            )
     text = manifest_text(layout, files)
     (directory / MANIFEST).write_text(text, encoding="utf-8")
     check_loadable(directory)
-    return sum(file["bytes"] for file in files.values()), losses
+    return sum(file["bytes"] for file in files.values()), notes
 
 
 def check_loadable(directory: Path) -> None:

@@ -165,9 +165,9 @@ def compile_model(
             assert checkpoint is not None
             with artifact.replacing(output) as directory:
                 run(directory)
-                size, losses = artifact.finish_artifact(directory, checkpoint)
-            for loss in losses:
-                tell(f"llmir: {loss.describe()}")
+                size, notes = artifact.finish_artifact(directory, checkpoint)
+            for note in notes:
+                tell(f"llmir: {note}")
             tell(
                 f"llmir: wrote {output}, {size / 2**20:.1f} MiB, "
                 f"in {time.monotonic() - started:.1f} s"

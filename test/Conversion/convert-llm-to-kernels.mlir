@@ -232,3 +232,41 @@ func.func @function_value() -> ((!kv) -> !kv) {
   %f = constant @layer : (!kv) -> !kv
   return %f : (!kv) -> !kv
 }
+
+// -----
+
+// A product of integers says what its panels are.
+// CHECK-LABEL: func @quantized
+// CHECK-SAME: (%[[X:.*]]: tensor<?x128xbf16>, %[[W:[^:]*]]: !llm
+// CHECK: llm.call_kernel linear ins(%[[X]], %[[W]] : tensor<?x128xbf16>, !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>) outs(%{{.*}} : tensor<?x64xf32>) {weight_type = !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>} -> tensor<?x64xf32>
+func.func @quantized(%x: tensor<?x128xbf16>, %w: !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>) -> tensor<?x64xf32> {
+  %0 = llm.quantized_matmul %x, %w : (tensor<?x128xbf16>, !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1, group_size = 32, packing = panels>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// Its kernel rounds the input itself, be it beside the product or after a norm.
+// CHECK-LABEL: func @quantized_inputs
+// CHECK-SAME: (%[[X:.*]]: tensor<?x128xf32>
+// CHECK-NOT: llm.quantize %
+// CHECK: %[[Y:.*]] = llm.call_kernel linear ins(%[[X]], %{{.*}}, %{{.*}} : {{.*}}) outs({{.*}}) {activation = #llm<activation_kind silu>, epsilon = 9.99999974E-6 : f32, extras = ["norm"], gated, input_type = !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>, weight_type = !llm.quantized_tensor<256x128xi8, scales = f32, axis = 1, packing = gated_panels>}
+// CHECK: llm.call_kernel linear accumulate ins(%[[Y]], {{.*}}) outs({{.*}}) {input_type = !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>, weight_type = !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>}
+func.func @quantized_inputs(%x: tensor<?x128xf32>, %n: tensor<128xf32>,
+    %w: !llm.quantized_tensor<256x128xi8, scales = f32, axis = 1, packing = gated_panels>,
+    %v: !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %0 = llm.quantized_matmul %x, %w norm %n activation silu gated {epsilon = 1.0e-05 : f32, input_type = !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>} : (tensor<?x128xf32>, !llm.quantized_tensor<256x128xi8, scales = f32, axis = 1, packing = gated_panels>, tensor<128xf32>) -> tensor<?x128xf32>
+  %1 = llm.quantize %0 : (tensor<?x128xf32>) -> !llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>
+  %2 = llm.quantized_matmul %1, %v residual %h : (!llm.quantized_tensor<?x128xi8, scales = f32, axis = 1>, !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %2 : tensor<?x64xf32>
+}
+
+// -----
+
+// No kernel multiplies integers by f32.
+// CHECK-LABEL: func @quantized_f32
+// CHECK: llm.quantized_matmul
+func.func @quantized_f32(%x: tensor<?x128xf32>, %w: !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>) -> tensor<?x64xf32> {
+  %0 = llm.quantized_matmul %x, %w : (tensor<?x128xf32>, !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}

@@ -219,6 +219,47 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 
 // -----
 
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// What quantized weights are is in the structure: W4A8 (6), with scales in F16 (3)
+// for groups of 32, and zero points; then INT8 (3), with scales in F32 (0) for whole
+// rows. Their panels are bytes (I8, 4).
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-DAG: %[[C0:.*]] = llvm.mlir.constant(0 : i32)
+// CHECK-DAG: %[[C1:.*]] = llvm.mlir.constant(1 : i32)
+// CHECK-DAG: %[[C3:.*]] = llvm.mlir.constant(3 : i32)
+// CHECK-DAG: %[[C4:.*]] = llvm.mlir.constant(4 : i32)
+// CHECK-DAG: %[[C6:.*]] = llvm.mlir.constant(6 : i32)
+// CHECK-DAG: %[[G0:.*]] = llvm.mlir.constant(0 : i64)
+// CHECK-DAG: %[[G32:.*]] = llvm.mlir.constant(32 : i64)
+// CHECK: llvm.insertvalue %[[C4]], %{{.*}}[1]
+// CHECK: llvm.insertvalue %[[C6]], %{{.*}}[0] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
+// CHECK-NEXT: llvm.insertvalue %[[C3]], %{{.*}}[1]
+// CHECK-NEXT: llvm.insertvalue %[[G32]], %{{.*}}[2]
+// CHECK-NEXT: llvm.insertvalue %[[C1]], %{{.*}}[3]
+// CHECK: llvm.insertvalue %[[C3]], %{{.*}}[0] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
+// CHECK-NEXT: llvm.insertvalue %[[C0]], %{{.*}}[1]
+// CHECK-NEXT: llvm.insertvalue %[[G0]], %{{.*}}[2]
+// CHECK-NEXT: llvm.insertvalue %[[C0]], %{{.*}}[3]
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x64xf32>, %arena: memref<?xi8>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %token_ids, %c0 : memref<?xi32>
+  %x = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x64xf32>
+  %w = memref.view %weights[%c0][] : memref<?xi8> to memref<2x1216xi8>
+  llm.call_kernel linear ins(%x, %w : memref<?x64xf32>, memref<2x1216xi8>) outs(%logits : memref<?x64xf32>)
+    {weight_type = !llm.quantized_tensor<64x64xui4, scales = f16, axis = 1, group_size = 32, asymmetric, packing = panels>,
+     input_type = !llm.quantized_tensor<?x64xi8, scales = f32, axis = 1>}
+  %v = memref.view %weights[%c0][] : memref<?xi8> to memref<2x2176xi8>
+  llm.call_kernel linear ins(%x, %v : memref<?x64xf32>, memref<2x2176xi8>) outs(%logits : memref<?x64xf32>)
+    {weight_type = !llm.quantized_tensor<64x64xi8, scales = f32, axis = 1, packing = panels>}
+  return
+}
+
+// -----
+
 // A step is what is exported.
 // expected-error @+1 {{has no function `step` to export}}
 module {

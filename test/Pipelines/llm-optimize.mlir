@@ -1,4 +1,5 @@
 // RUN: llmir-opt %S/Inputs/two-layer-step.mlir -llm-optimize | FileCheck %s
+// RUN: llmir-opt %S/Inputs/two-layer-step.mlir "-llm-optimize=quantize=w4a8 quantize-group-size=64 quantize-asymmetric quantize-scales=bf16" | FileCheck %s --check-prefix=QUANTIZED
 
 // A whole step: products of one input are one, with what surrounds them folded in;
 // their weights are packed; both layers share one function; and nothing has left the
@@ -34,3 +35,14 @@
 // CHECK-NEXT: llm.linear %[[ACT]], %{{.*}} residual %[[MID]] :
 // CHECK-NEXT: return
 // CHECK-NOT: func
+
+// Quantized, the same step has the same parts, and its weights say what they are.
+// QUANTIZED-LABEL: func @step
+// QUANTIZED-DAG: llm.parameter "model"::"model.embed_tokens.weight" : tensor<1024x192xbf16>
+// QUANTIZED-DAG: llm.parameter "model"::"model.embed_tokens.weight" from tensor<1024x192xbf16> : !llm.quantized_tensor<1024x192xui4, scales = bf16, axis = 1, group_size = 64, asymmetric, packing = panels>
+// QUANTIZED: func private @decoder_layer
+// QUANTIZED: llm.quantized_matmul {{.*}} norm {{.*}}input_type = !llm.quantized_tensor<?x192xi8, scales = f32, axis = 1>
+// QUANTIZED: llm.quantized_matmul {{.*}} residual
+// QUANTIZED: llm.quantized_matmul {{.*}} norm {{.*}} activation silu gated {{.*}}packing = gated_panels>
+// QUANTIZED: llm.quantized_matmul {{.*}} residual
+// QUANTIZED-NOT: llm.linear

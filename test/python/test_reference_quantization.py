@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from llmir import _native
 from reference import Array, Program, assert_close, load, normal, one_op, shaped, store
 
 
@@ -28,6 +29,7 @@ class Quantized:
     group_size: int = 0
     asymmetric: bool = False
     pairs: bool = False
+    packing: str = ""
 
     def type(self, *shape: int | str) -> str:
         """Return the type as it is written."""
@@ -39,6 +41,8 @@ class Quantized:
             text += ", asymmetric"
         if self.pairs:
             text += ", packing = pairs"
+        if self.packing:
+            text += f", packing = {self.packing}"
         return f"!llm.quantized_tensor<{text}>"
 
     @property
@@ -367,3 +371,137 @@ class TestQuantizedMatmul:
         x, w = normal(random, (5, 64)), normal(random, (13, 64))
         expected = activations.exact(x) @ weight.exact(w).T
         assert_close(program.run(x, w), expected, "f32", 1e-6)
+
+
+PANELS = [
+    replace(format_, packing=packing)
+    for packing in ("panels", "gated_panels")
+    for format_ in (
+        INT8,
+        Quantized("i8", "bf16", group_size=32),
+        Quantized("ui8", "f16", asymmetric=True),
+        Quantized("ui4", "f16", group_size=32, asymmetric=True),
+        Quantized("ui4", "f32", group_size=64, asymmetric=True),
+    )
+]
+
+
+def panels_of(format_: Quantized, x: Array) -> Array:
+    """Return what the runtime packs [n, k] to, as the bytes of one tensor."""
+    runtime = _native.runtime()
+    packing = runtime.WeightFormat(
+        "int8" if format_.storage.endswith("8") else "int4",
+        format_.scales,
+        format_.group_size,
+        format_.asymmetric,
+    )
+    parts = np.split(x, 2) if format_.packing == "gated_panels" else [x]
+    packed = []
+    for part in parts:
+        n, k = part.shape
+        shape = runtime.packed_shape(packing, n, k)
+        panels = np.empty(runtime.packed_bytes(packing, n, k), np.uint8)
+        data = np.ascontiguousarray(part).view(np.uint8).reshape(-1)
+        runtime.pack_panels(data, "f32", n, k, panels, packing)
+        packed.append(panels.view(np.int8).reshape(shape))
+    return np.ascontiguousarray(np.stack(packed, axis=1).reshape(-1, shape[1]))
+
+
+class TestPanels:
+    """What the runtime packs is what the type says of panels."""
+
+    @pytest.mark.parametrize("format_", PANELS, ids=lambda f: f.type("N", "K"))
+    @pytest.mark.parametrize("n", [64, 74])
+    def test_numbers(self, format_: Quantized, n: int) -> None:
+        x = numbers((n, 128))
+        program = Program(
+            one_op(
+                "llm.dequantize %0", [format_.type(n, 128)], shaped(f"{n}x128", "f32")
+            )
+        )
+        actual = program.run(panels_of(format_, x))
+        assert_close(actual, format_.exact(x), "f32", 1e-7)
+
+    def test_rows_of_any_length(self) -> None:
+        format_ = replace(INT8, packing="panels")
+        x = numbers((33, 45))
+        program = Program(
+            one_op("llm.dequantize %0", [format_.type(33, 45)], shaped("33x45", "f32"))
+        )
+        assert_close(program.run(panels_of(format_, x)), format_.exact(x), "f32", 1e-7)
+
+
+def silu(x: Array) -> Array:
+    return x / (1 + np.exp(-x))
+
+
+class TestAroundProducts:
+    """Norm, activation, gates and residual, as ops of their own have them."""
+
+    @pytest.mark.parametrize("integers", [False, True], ids=["bf16", "i8"])
+    @pytest.mark.parametrize("packing", ["", "panels", "gated_panels"])
+    def test_all_at_once(self, integers: bool, packing: str) -> None:
+        weight = Quantized("i8", "f32", group_size=32, packing=packing)
+        gated = packing == "gated_panels"
+        n, k = 40, 64
+        rows = 2 * n if gated else n
+        types = [
+            shaped(f"?x{k}", "f32"),
+            weight.type(rows, k),
+            shaped(str(k), "bf16"),
+            shaped(str(rows), "f32"),
+            shaped(f"?x{n}", "f32"),
+        ]
+        attributes = "epsilon = 0.25 : f32"
+        if integers:
+            attributes += f", input_type = {INT8.type('?', k)}"
+        program = Program(
+            one_op(
+                "llm.quantized_matmul %0, %1 norm %2 bias %3 activation silu "
+                + ("gated " if gated else "")
+                + "residual %4",
+                types,
+                shaped(f"?x{n}", "f32"),
+                f"{{{attributes}}}",
+            )
+        )
+        random = np.random.default_rng(0)
+        x, w = normal(random, (5, k)), normal(random, (rows, k))
+        norm, bias = normal(random, (k,), "bf16"), normal(random, (rows,))
+        residual = normal(random, (5, n))
+        normed = x / np.sqrt((x.astype(np.float64) ** 2).mean(axis=1) + 0.25)[:, None]
+        normed = (normed * load(norm, "bf16")).astype(np.float32)
+        rounded = load(store(normed, "bf16"), "bf16")
+        if integers:
+            rounded = INT8.exact(normed)
+        sums = rounded @ weight.exact(w).T + bias
+        sums = silu(sums[:, :n]) * sums[:, n:] if gated else silu(sums)
+        parts = [panels_of(weight, w)] if packing else weight.tensors(w)
+        actual = program.run(x, *parts, norm, bias, residual)
+        # A number that is near the middle of two may be rounded to either.
+        close = np.isclose(actual, sums + residual, rtol=1e-5, atol=1e-4)
+        assert close.mean() > 0.7
+        assert_close(actual, sums + residual, "f32", 0.02)
+
+
+class TestParameters:
+    def test_means_its_numbers_quantized(self) -> None:
+        weight = Quantized("i4", "f16", group_size=32)
+        type_ = weight.type(13, 64)
+        program = Program(
+            "func.func @main(%x: tensor<?x64xf32>) -> tensor<?x13xf32> {\n"
+            '  %w = llm.parameter "model"::"w" from tensor<13x64xf16>\n'
+            f"    : {type_}\n"
+            "  %r = llm.quantized_matmul %x, %w"
+            f" : (tensor<?x64xf32>, {type_}) -> tensor<?x13xf32>\n"
+            "  return %r : tensor<?x13xf32>\n}\n",
+            "llm-assign-parameters",
+        )
+        (entry,) = program.weights
+        assert (entry["dtype"], entry["packed"], entry["offset"]) == ("f32", False, 0)
+        random = np.random.default_rng(0)
+        x, w = normal(random, (5, 64)), normal(random, (13, 64), "f16")
+        exact = load(w, "f16").astype(np.float32)
+        data = exact.view(np.int8).reshape(-1).copy()
+        actual = program.run(x, data)
+        assert_close(actual, x @ weight.exact(exact).T, "f32")

@@ -101,3 +101,16 @@ func.func @rounded(%x: tensor<2x8xbf16>, %w: tensor<4x8xbf16>, %h: tensor<2x4xbf
   %1 = arith.addf %h, %0 : tensor<2x4xbf16>
   return %1 : tensor<2x4xbf16>
 }
+
+// -----
+
+// A product of integers takes a residual in as well.
+// CHECK-LABEL: func @quantized
+// CHECK-SAME: %[[H:[^ ]*]]: tensor<?x4xf32>)
+// CHECK-NEXT: llm.quantized_matmul %{{.*}}, %{{.*}} residual %[[H]] :
+// CHECK-NEXT: return
+func.func @quantized(%x: tensor<?x8xbf16>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, %h: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %0 = llm.quantized_matmul %x, %w : (tensor<?x8xbf16>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>) -> tensor<?x4xf32>
+  %1 = arith.addf %h, %0 : tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}

@@ -174,3 +174,14 @@ func.func @quantized_otherwise(%x: tensor<?x192xf32>, %y: tensor<?x192xbf16>) ->
   %2 = llm.quantized_matmul %y, %v : (tensor<?x192xbf16>, !llm.quantized_tensor<64x192xi4, scales = f16, axis = 1, group_size = 16>) -> tensor<?x64xf32>
   return %0, %1, %2 : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
 }
+
+// -----
+
+// Gates by turns, and a norm that the product quantizes.
+// CHECK-LABEL: func @quantized_gated
+// CHECK: llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1, packing = gated_panels>
+func.func @quantized_gated(%x: tensor<?x192xf32>, %n: tensor<192xf32>) -> tensor<?x32xf32> {
+  %w = llm.parameter "model"::"w" from tensor<64x192xf32> : !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1>
+  %0 = llm.quantized_matmul %x, %w norm %n activation silu gated {epsilon = 1.0e-05 : f32, input_type = !llm.quantized_tensor<?x192xi8, scales = f32, axis = 1>} : (tensor<?x192xf32>, !llm.quantized_tensor<64x192xi8, scales = f32, axis = 1>, tensor<192xf32>) -> tensor<?x32xf32>
+  return %0 : tensor<?x32xf32>
+}

@@ -126,3 +126,21 @@ func.func @long_rows(%x: tensor<?x131072xbf16>) -> tensor<?x8xf32> {
   %0 = llm.linear %x, %w : (tensor<?x131072xbf16>, tensor<8x131072xbf16>) -> tensor<?x8xf32>
   return %0 : tensor<?x8xf32>
 }
+
+// -----
+
+// What surrounds a product stays around it. A norm is rounded by its product;
+// what one product makes for another is rounded where it is made.
+// CHECK-LABEL: func @fused
+// INT8: %[[Y:.*]] = llm.quantized_matmul %{{.*}}, %{{.*}} norm %{{.*}} bias %{{.*}} activation silu gated {epsilon = 9.99999974E-6 : f32} : (tensor<?x64xf32>, !llm.quantized_tensor<256x64xi8, scales = f32, axis = 1>, tensor<64xbf16>, tensor<256xf32>) -> tensor<?x128xbf16>
+// INT8: llm.quantized_matmul %[[Y]], %{{.*}} residual %{{.*}} : (tensor<?x128xbf16>,
+// W8A8: %[[Y:.*]] = llm.quantized_matmul %{{.*}}, %{{.*}} norm %{{.*}} activation silu gated {epsilon = 9.99999974E-6 : f32, input_type = !llm.quantized_tensor<?x64xi8, scales = f32, axis = 1>} : {{.*}} -> tensor<?x128xf32>
+// W8A8-NEXT: %[[Q:.*]] = llm.quantize %[[Y]]
+// W8A8: llm.quantized_matmul %[[Q]], %{{.*}} residual
+func.func @fused(%x: tensor<?x64xf32>, %n: tensor<64xbf16>, %b: tensor<256xf32>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %w = llm.parameter "model"::"w" : tensor<256x64xbf16>
+  %0 = llm.linear %x, %w norm %n bias %b activation silu gated {epsilon = 1.0e-05 : f32} : (tensor<?x64xf32>, tensor<256x64xbf16>, tensor<64xbf16>, tensor<256xf32>) -> tensor<?x128xbf16>
+  %v = llm.parameter "model"::"v" : tensor<64x128xbf16>
+  %1 = llm.linear %0, %v residual %h : (tensor<?x128xbf16>, tensor<64x128xbf16>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %1 : tensor<?x64xf32>
+}

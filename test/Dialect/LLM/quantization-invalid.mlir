@@ -307,3 +307,66 @@ func.func @case() {
   %0 = llm.parameter "model"::"w" from tensor<8x64xf32> as !llm.quantized_tensor<8x64xi8, scales = f32, axis = 1, packing = panels> : tensor<1x2048xi8>
   return
 }
+
+// -----
+
+// A norm needs its epsilon.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, %n: tensor<8xf32>) {
+  // expected-error @+1 {{has either both a norm and an epsilon, or neither}}
+  %0 = llm.quantized_matmul %x, %w norm %n : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// It is one of numbers.
+func.func @case(%x: !llm.quantized_tensor<?x8xi8, scales = f32, axis = 1>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, %n: tensor<8xf32>) {
+  // expected-error @+1 {{a norm is quantized after it, to input_type}}
+  %0 = llm.quantized_matmul %x, %w norm %n {epsilon = 0.0 : f32} : (!llm.quantized_tensor<?x8xi8, scales = f32, axis = 1>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// Without one, the input is of the type that it has.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>) {
+  // expected-error @+1 {{input_type is what a norm is quantized to, and there is none}}
+  %0 = llm.quantized_matmul %x, %w {input_type = !llm.quantized_tensor<?x8xi8, scales = f32, axis = 1>} : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// What it is quantized to has its shape.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, %n: tensor<8xf32>) {
+  // expected-error @+1 {{input_type is '!llm.quantized_tensor<?x9xi8, scales = f32, axis = 1>', but must have the input's shape, that of 'tensor<?x8xf32>'}}
+  %0 = llm.quantized_matmul %x, %w norm %n {epsilon = 0.0 : f32, input_type = !llm.quantized_tensor<?x9xi8, scales = f32, axis = 1>} : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// A gated weight has two halves.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<5x8xi8, scales = f32, axis = 1>) {
+  // expected-error @+1 {{a gated weight has twice the result's columns for rows, but this one has 5}}
+  %0 = llm.quantized_matmul %x, %w gated : (tensor<?x8xf32>, !llm.quantized_tensor<5x8xi8, scales = f32, axis = 1>) -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+// By turns, if in panels.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1, packing = panels>) {
+  // expected-error @+1 {{a gated weight lies in gated panels}}
+  %0 = llm.quantized_matmul %x, %w gated : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1, packing = panels>) -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+// Its bias has as many numbers.
+func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, %b: tensor<2xf32>) {
+  // expected-error @+1 {{the bias's size is 2, but must be 4, twice the result's last dimension}}
+  %0 = llm.quantized_matmul %x, %w bias %b gated : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<2xf32>) -> tensor<?x2xf32>
+  return
+}
