@@ -26,7 +26,7 @@ def block_lines(block: dict[str, Any]) -> str:
     row, engines = ROWS[block["row"]], block["engines"]
     refused = results.noise(block)
     if refused:
-        return f"| {row.name} | not reported: {refused} |"
+        return f"| {row.name} | | refused: {refused} |"
     lines = []
     for key in sorted(engines, key=lambda key: _median(engines[key]["seconds"])):
         samples, format = engines[key], key.split(":")[1]
@@ -122,7 +122,8 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         "shape or an engine at a time, merged into one file):",
         "",
         "```",
-        f"{machine['command']}",
+        "python -m benchmarks --peer-python PEERS/bin/python --errors "
+        "--json results.json",
         "```",
         "",
         f"Machine: {machine['cpu']}, {_count(machine['cores'], 'core')}, "
@@ -151,15 +152,8 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         "",
         "| limit | " + " | ".join(_count(int(n), "thread") for n in limits) + " |",
         "|---" * (len(limits) + 1) + "|",
-        _limit_line(
-            "memory read, GB/s", [each["bandwidth"] for each in limits.values()]
-        ),
-        *(
-            _limit_line(
-                f"{kind} in registers, GFLOP/s", [e[kind] for e in limits.values()]
-            )
-            for kind in PEAKS
-        ),
+        _limit_line("memory read, GB/s", limits, "bandwidth"),
+        *(_limit_line(f"{kind} in registers, GFLOP/s", limits, kind) for kind in PEAKS),
         "",
         "## Results",
         "",

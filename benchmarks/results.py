@@ -58,7 +58,6 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
     }
 
 

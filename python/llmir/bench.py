@@ -153,10 +153,6 @@ class Timer:
         return self.random.choices(range(self.model.vocab_size), k=count)
 
 
-# The ops that read what has to be read.
-KERNELS = (*costs.PRODUCTS, "paged_attention")
-
-
 def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]:
     """Return the bytes of weights, keys and values that a run reads, and operations.
 
@@ -164,7 +160,6 @@ def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]
     most: the most tokens of a step.
     """
     read, operations = 0.0, 0.0
-    products = [op for op in ops if op.name in KERNELS]
     length = row.depth
     for _ in range(row.steps):
         left = row.new
@@ -173,8 +168,8 @@ def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]
             left -= count
             length += count
             step = costs.Step(count * row.sequences, length, row.sequences)
-            for op in products:
-                read += op.bytes(step) - op.rows(step) * op.row_bytes
+            for op in ops:
+                read += op.stored_bytes(step)
                 operations += op.operations(step)
     return read, operations
 

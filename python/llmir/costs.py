@@ -49,7 +49,8 @@ class Op:
     name: as in the dialect.
     call: the number of the call of a layer that it is in; -1 for the step itself.
     keys: the names of the weight of a product.
-    weight: elements and bytes of all weights.
+    weight_elements: of the weight of a product.
+    weight_bytes: of that and of all other weights, such as a bias.
     row_bytes: what one row of inputs and results takes.
     on_logits: whether its rows are those whose logits are asked for.
     multiplier: what limits a product: f32, bf16 or int8; "" of other ops.
@@ -77,13 +78,16 @@ class Op:
 
     def bytes(self, step: Step) -> float:
         """Return the bytes that it reads and writes in a step."""
+        return self.stored_bytes(step) + self.rows(step) * self.row_bytes
+
+    def stored_bytes(self, step: Step) -> float:
+        """Return the bytes of weights, keys and values that it reads in a step."""
         weights = self.weight_bytes
         if self.name == "embedding":
             weights = 0.0  # its rows are looked up, and are as large as the result's
         seen = min(step.context, self.window + step.new - 1 if self.window else 2**62)
         cached = 2 * self.kv_heads * self.head_dim * self.cache_bits / 8
-        rows = self.rows(step) * self.row_bytes
-        return weights + step.sequences * seen * cached + rows
+        return weights + step.sequences * seen * cached
 
     def operations(self, step: Step) -> float:
         """Return its multiplications and additions in a step."""
@@ -131,8 +135,8 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
             "name": entry["op"],
             "function": entry["function"],
             "call": entry["call"],
-            "keys": tuple(weights[0]["keys"]) if weights else (),
-            "weight_elements": weights[0]["elements"] if weights else 0,
+            "keys": (),
+            "weight_elements": 0,
             "weight_bytes": sum(
                 value["elements"] * value["bits"] / 8 for value in weights
             ),
@@ -140,7 +144,13 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
             "on_logits": on_logits and entry["call"] == -1,
         }
         if entry["op"] in PRODUCTS:
-            op["multiplier"] = _multiplier(entry)
+            # Its second operand is the weight.
+            weight = entry["operands"][1]
+            op |= {
+                "keys": tuple(weight.get("keys", ())),
+                "weight_elements": weight.get("elements", 0),
+                "multiplier": _multiplier(entry),
+            }
         if entry["op"] == "paged_attention":
             query = entry["operands"][0]["shape"]
             op |= {
@@ -160,7 +170,6 @@ _CACHE_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "int8": 8.0, "int4": 4.0}
 def _multiplier(entry: Mapping[str, Any]) -> str:
     if entry["op"] == "quantized_matmul":
         return "int8" if entry["integers"] else "bf16"
-    # Of a product's operands, the weight is the second.
     return "bf16" if entry["operands"][1]["type"] == "bf16" else "f32"
 
 

@@ -24,15 +24,17 @@ from llmir.model import Model
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
-def products(model: Path) -> int:
-    """Return the elements of the weights that are multiplied, from the file."""
-    elements = 0
+def elements_of(model: Path) -> tuple[int, int]:
+    """Return the elements of a step's matrices and of its vectors, from the file."""
+    matrices, vectors = 0, 0
     with safetensors.safe_open(model / "model.safetensors", "np") as file:
         for name in file.keys():  # noqa: SIM118, it is no dictionary
             shape = file.get_slice(name).get_shape()
-            if len(shape) == 2 and "embed_tokens" not in name:
-                elements += math.prod(shape)
-    return elements
+            if len(shape) == 1:
+                vectors += shape[0]
+            elif "embed_tokens" not in name:
+                matrices += math.prod(shape)
+    return matrices, vectors
 
 
 def attended(window: int, depth: int, new: int) -> int:
@@ -52,7 +54,7 @@ def test_costs_are_those_of_the_files(
     config = json.loads((model / "config.json").read_text())
     manifest = Model(artifact, 1).manifest
     ops = costs.executed_ops(artifact, manifest)
-    elements = products(model)
+    elements, vectors = elements_of(model)
     if config["tie_word_embeddings"]:
         elements += config["vocab_size"] * config["hidden_size"]
     facts, cache = manifest["model"], manifest["cache"]
@@ -65,13 +67,13 @@ def test_costs_are_those_of_the_files(
     read, operations = bench.work_of(row, ops, 512)
     keys = sum(attended(window, depth + step, 1) for step in range(steps))
     width = DTYPE_BYTES[dtype]
-    assert read == width * (steps * elements + token * keys)
+    assert read == width * (steps * (elements + vectors) + token * keys)
     assert operations == 2 * steps * elements + 4 * query * keys
 
     # A prompt in one step: logits of the last token only, weights read once.
     head = config["vocab_size"] * config["hidden_size"]
     read, operations = bench.work_of(bench.Row("pp", 40, 1), ops, 512)
-    assert read == width * (elements + token * 40)
+    assert read == width * (elements + vectors + token * 40)
     assert operations == (
         2 * (40 * (elements - head) + head) + 4 * query * attended(window, 0, 40)
     )
