@@ -85,9 +85,10 @@ def command(line: str) -> str:
     words = line.split("#")[0].split()
     if words[:1] == ["make"]:
         return "\n".join(f"grep -q '^{target}:' Makefile" for target in words[1:])
-    if len(words) > 1 and re.match(r"benchmarks/|examples/.*/train\.py$", words[1]):
-        options = [word for word in words if word.startswith("--")]
-        asked = f"{words[0]} {words[1]} --help >help.txt"
+    program = words[1:3] if words[1:2] == ["-m"] else words[1:2]
+    if re.match(r"-m benchmarks$|examples/.*/train\.py$", " ".join(program)):
+        options = [word.split("=")[0] for word in words if word.startswith("--")]
+        asked = " ".join([*words[:1], *program, "--help >help.txt"])
         return "\n".join(
             [asked, *(f"grep -qe {option} help.txt" for option in options)]
         )
