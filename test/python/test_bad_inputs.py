@@ -641,7 +641,7 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         "bench: batch over the size of a step",
         nothing,
         ["bench", "model.llmir", "--prompt-tokens=0", "--batch-sizes=513"],
-        r"tg128 x 513 has 513 tokens a step, .* compiled for 512 \(--max-batch-tokens\)",
+        r"tg128 x 513 has 513 tokens a step, .* 512 \(--max-batch-tokens\)",
     ),
     (
         "bench: results in no directory",
