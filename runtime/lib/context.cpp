@@ -189,24 +189,21 @@ void linear(llmir_context *context, const llmir_tensor *x,
   args.bias = dataOf(params->bias);
   args.biasDtype = dtypeOf(params->bias);
 
-  // Blocks of rows x panels whose sums and rows stay in the second-level cache.
-  int64_t blockTiles =
-      std::clamp<int64_t>(kernel.blockRows / kernel.tileRows, 1, args.tiles);
-  int64_t blockPanels = kernel.blockPanels;
+  // Blocks of rows x panels: the rows and the sums stay in the second-level
+  // cache, and there are enough blocks for the threads to end together.
   int64_t threads = pool.threads();
   auto countOf = [](int64_t n, int64_t block) { return (n - 1) / block + 1; };
+  int64_t blockTiles =
+      std::clamp<int64_t>(kernel.blockRows / kernel.tileRows, 1, args.tiles);
+  blockTiles = countOf(args.tiles, countOf(args.tiles, blockTiles));
+  int64_t blockPanels = kernel.blockPanels;
   auto items = [&] {
     return countOf(args.tiles, blockTiles) * countOf(panels, blockPanels);
   };
-  if (args.tiles == 1) {
-    // One pass over the weights: pieces large enough to stream.
-    blockPanels = std::clamp<int64_t>(panels / (threads * 8) / 2 * 2, 2, 16);
-  } else {
-    while (blockPanels > perOutput && items() < threads * 4)
-      blockPanels /= 2;
-    while (blockTiles > 2 && items() < threads * 2)
-      blockTiles = (blockTiles + 1) / 2;
-  }
+  while (blockPanels > perOutput && items() < threads * 16)
+    blockPanels /= 2;
+  while (blockTiles > 2 && items() < threads * 4)
+    blockTiles = (blockTiles + 1) / 2;
   if (panels * args.panelBytes * args.tiles < serialWork)
     blockPanels = panels, blockTiles = args.tiles;
 

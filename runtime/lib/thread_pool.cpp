@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The pool's protocol. Publishing a job is one store to `state`; claiming a
-// piece of it is one compare-and-swap that also proves the job is alive, since
-// it cannot end while a piece is held. No worker has to wake up for a job to
-// end: the caller runs what nobody else claims.
+// The pool's protocol. Publishing a job is one store to `state`. Each thread
+// has a share of the pieces, which lie side by side, and takes those of others
+// when its own are gone; claiming a piece is one compare-and-swap that also
+// proves the job is alive, since it cannot end while a piece is held. No worker
+// has to wake up for a job to end: the caller runs what nobody else claims.
 #include "llmir/runtime/thread_pool.h"
 
 #include "float_mode.h"
@@ -61,8 +62,6 @@ unsigned availableCpus() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-constexpr uint64_t piecesMask = 0xffffffff;
-
 } // namespace
 
 ThreadPool::ThreadPool(unsigned threads) {
@@ -72,6 +71,8 @@ ThreadPool::ThreadPool(unsigned threads) {
                                 std::to_string(threads));
   if (threads == 0)
     threads = std::min(availableCpus(), maxThreads);
+  shareCount = threads;
+  shares = std::make_unique<Share[]>(threads);
   workers.reserve(threads - 1);
   try {
     for (unsigned i = 1; i < threads; ++i)
@@ -101,34 +102,61 @@ int64_t ThreadPool::evenGrain(int64_t n) const {
   return std::max<int64_t>(1, n / (int64_t(threads()) * 4));
 }
 
-void ThreadPool::work(unsigned thread) {
-  uint64_t seen = state.load(std::memory_order_acquire);
-  while (seen & piecesMask) {
-    if (!state.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel,
-                                     std::memory_order_acquire))
-      continue;
-    int64_t piece = pieces - int64_t(seen & piecesMask);
-    body(captures, thread, piece * grain, std::min(size, (piece + 1) * grain));
-    unfinished.fetch_sub(1, std::memory_order_acq_rel);
-    seen = state.load(std::memory_order_acquire);
+/// The next piece of a share, or -1.
+int64_t ThreadPool::claim(unsigned share, uint64_t job) {
+  int64_t pieces = job & countMask;
+  int64_t begin = pieces * share / shareCount;
+  int64_t count = pieces * (share + 1) / shareCount - begin;
+  if (count == 0)
+    return -1;
+  uint64_t number = job >> countBits;
+  std::atomic<uint64_t> &at = shares[share].taken;
+  uint64_t seen = at.load(std::memory_order_relaxed);
+  for (;;) {
+    uint64_t of = seen >> countBits;
+    // A later job: this one is over.
+    if (of > number)
+      return -1;
+    int64_t taken = of == number ? seen & countMask : 0;
+    if (taken == count)
+      return -1;
+    if (at.compare_exchange_weak(seen,
+                                 number << countBits | uint64_t(taken + 1),
+                                 std::memory_order_relaxed))
+      return begin + taken;
   }
+}
+
+void ThreadPool::work(unsigned thread, uint64_t job) {
+  int64_t done = 0;
+  for (unsigned i = 0; i < shareCount; ++i) {
+    unsigned share =
+        thread + i < shareCount ? thread + i : thread + i - shareCount;
+    for (int64_t piece; (piece = claim(share, job)) >= 0; ++done)
+      body(captures, thread, piece * grain,
+           std::min(size, (piece + 1) * grain));
+  }
+  if (done)
+    unfinished.fetch_sub(done, std::memory_order_release);
 }
 
 void ThreadPool::workerLoop(unsigned thread) {
   FlushDenormals flush;
-  auto wanted = [this] {
-    return (state.load() & piecesMask) || stopping.load();
-  };
+  uint64_t job = 0;
+  auto wanted = [&] { return state.load() != job || stopping.load(); };
   while (!stopping.load(std::memory_order_relaxed)) {
-    work(thread);
-    if (spinUntil(wanted))
-      continue;
-    // The caller publishes and then looks for sleepers; a sleeper registers
-    // and then looks at the state. One of them sees the other.
-    std::unique_lock<std::mutex> lock(mutex);
-    sleepers.fetch_add(1);
-    wake.wait(lock, wanted);
-    sleepers.fetch_sub(1);
+    if (!spinUntil(wanted)) {
+      // The caller publishes and then looks for sleepers; a sleeper registers
+      // and then looks at the state. One of them sees the other.
+      std::unique_lock<std::mutex> lock(mutex);
+      sleepers.fetch_add(1);
+      wake.wait(lock, wanted);
+      sleepers.fetch_sub(1);
+    }
+    // What it wakes up for may be over, but the next job is near.
+    uint64_t next = state.load(std::memory_order_acquire);
+    if (next != job)
+      work(thread, job = next);
   }
 }
 
@@ -138,8 +166,8 @@ void ThreadPool::run(int64_t n, int64_t pieceSize, Body jobBody,
     return;
   pieceSize = std::max<int64_t>(pieceSize, 1);
   int64_t count = (n - 1) / pieceSize + 1;
-  if (count > int64_t(piecesMask)) {
-    pieceSize = (n - 1) / int64_t(piecesMask) + 1;
+  if (count > int64_t(countMask)) {
+    pieceSize = (n - 1) / int64_t(countMask) + 1;
     count = (n - 1) / pieceSize + 1;
   }
   if (workers.empty() || count == 1 ||
@@ -151,15 +179,16 @@ void ThreadPool::run(int64_t n, int64_t pieceSize, Body jobBody,
   captures = jobCaptures;
   size = n;
   grain = pieceSize;
-  pieces = count;
   unfinished.store(count, std::memory_order_relaxed);
-  state.store(++generation << 32 | uint64_t(count));
+  uint64_t number = (state.load(std::memory_order_relaxed) >> countBits) + 1;
+  uint64_t job = number << countBits | uint64_t(count);
+  state.store(job);
   if (sleepers.load() > 0) {
     // A sleeper between its look and its wait holds the mutex.
     { std::lock_guard<std::mutex> lock(mutex); }
     wake.notify_all();
   }
-  work(0);
+  work(0, job);
   auto done = [this] {
     return unfinished.load(std::memory_order_acquire) == 0;
   };

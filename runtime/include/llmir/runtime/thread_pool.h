@@ -63,19 +63,28 @@ public:
 private:
   void stop();
   void workerLoop(unsigned thread);
-  void work(unsigned thread);
+  void work(unsigned thread, uint64_t job);
+  int64_t claim(unsigned share, uint64_t job);
+
+  // A job is its number in the high bits and the count of its pieces in the low
+  // ones; a share is the job that it was last claimed for, and how many of its
+  // pieces are taken. What a thread needs to begin lies in one cache line, and
+  // as long as nobody steals, claiming touches no line of another thread.
+  static constexpr int countBits = 24;
+  static constexpr uint64_t countMask = (uint64_t(1) << countBits) - 1;
 
   // The job that runs. Written before `state` publishes it and stable until
   // `unfinished` falls to 0; read only by a thread that holds a piece of it.
+  alignas(64) std::atomic<uint64_t> state{0};
   Body body = nullptr;
   void *captures = nullptr;
-  int64_t size = 0, grain = 1, pieces = 0;
-  uint64_t generation = 0;
+  int64_t size = 0, grain = 1;
 
-  // Job number in the high half, pieces still to be claimed in the low half: a
-  // thread that is late finds no piece left, or a different number, and never
-  // touches a job that is over.
-  alignas(64) std::atomic<uint64_t> state{0};
+  struct alignas(64) Share {
+    std::atomic<uint64_t> taken{0};
+  };
+  std::unique_ptr<Share[]> shares; // Of each thread.
+  unsigned shareCount = 1;
   alignas(64) std::atomic<int64_t> unfinished{0};
   alignas(64) std::atomic<bool> busy{false};
   std::atomic<int> sleepers{0};
