@@ -123,10 +123,13 @@ constexpr int64_t serialWork = 16384;
 // functions below end the process, as noexcept has it.
 
 void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
-                 int64_t rows) noexcept {
+                 int64_t rows, int64_t rowElements) noexcept {
   FlushDenormals flush;
-  context->pool.parallelFor(
-      rows, [=](int64_t begin, int64_t end) { fn(captures, begin, end); });
+  int64_t grain = std::max(context->pool.evenGrain(rows),
+                           serialWork / std::max<int64_t>(rowElements, 1));
+  context->pool.forRanges(
+      rows, grain,
+      [=](unsigned, int64_t begin, int64_t end) { fn(captures, begin, end); });
 }
 
 /// The kernels of a product: those of its weight's format.

@@ -25,6 +25,30 @@ func.func @linear_rounded(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) ->
 
 // -----
 
+// What surrounds a product goes along. Gated panels are panels: what alternates
+// shows in a dimension that the kernel does not know.
+// CHECK-LABEL: func @linear_surrounded
+// CHECK-SAME: (%[[X:.*]]: tensor<?x64xf32>, %[[W:.*]]: tensor<4x2x32x32x2xbf16>, %[[N:.*]]: tensor<64xf64>, %[[B:.*]]: tensor<256xf16>)
+// CHECK: %[[PANELS:.*]] = tensor.collapse_shape %[[W]] {{\[\[}}0, 1], [2], [3], [4]] : tensor<4x2x32x32x2xbf16> into tensor<8x32x32x2xbf16>
+// CHECK: %[[NORM:.*]] = arith.truncf %[[N]] : tensor<64xf64> to tensor<64xf32>
+// CHECK: llm.call_kernel linear ins(%[[X]], %[[PANELS]], %[[NORM]], %[[B]] : {{.*}} {activation = #llm<activation_kind gelu>, epsilon = 9.99999974E-6 : f32, extras = ["norm", "bias"], gated} -> tensor<?x128xbf16>
+func.func @linear_surrounded(%x: tensor<?x64xf32>, %w: tensor<4x2x32x32x2xbf16>, %n: tensor<64xf64>, %b: tensor<256xf16>) -> tensor<?x128xbf16> {
+  %0 = llm.linear %x, %w norm %n bias %b activation gelu gated {epsilon = 1.0e-05 : f32} : (tensor<?x64xf32>, tensor<4x2x32x32x2xbf16>, tensor<64xf64>, tensor<256xf16>) -> tensor<?x128xbf16>
+  return %0 : tensor<?x128xbf16>
+}
+
+// -----
+
+// An activation that no kernel has stays with its product.
+// CHECK-LABEL: func @linear_mish
+// CHECK-NEXT: llm.linear
+func.func @linear_mish(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w activation mish : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
 // To any type that it writes, whatever the weight's is; to others, it is
 // converted after.
 // CHECK-LABEL: func @linear_to_f16

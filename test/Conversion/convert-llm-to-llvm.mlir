@@ -127,6 +127,35 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 
 !kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
 
+// What surrounds a product: an activation by its number, whether it gates, epsilon,
+// and a pointer to the norm.
+// CHECK-LABEL: llvm.func internal @step(
+// CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i32)
+// CHECK-DAG: %[[GELU_TANH:.*]] = llvm.mlir.constant(3 : i32)
+// CHECK-DAG: %[[EPSILON:.*]] = llvm.mlir.constant(2.500000e-01 : f32)
+// CHECK: llvm.insertvalue %[[GELU_TANH]], %{{.*}}[4] : !llvm.struct<(i32, i32, i64, i32, i32, i32, f32, ptr, ptr, i64)>
+// CHECK-NEXT: llvm.insertvalue %[[ONE]], %{{.*}}[5]
+// CHECK-NEXT: llvm.insertvalue %[[EPSILON]], %{{.*}}[6]
+// CHECK-NEXT: llvm.insertvalue %[[NORM:.*]], %{{.*}}[7]
+// CHECK-NEXT: llvm.insertvalue %[[NO_BIAS:.*]], %{{.*}}[8]
+// CHECK: llvm.call %{{.*}}(
+func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
+                %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
+                %logits: memref<?x32xf32>, %arena: memref<?xi8>) {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %token_ids, %c0 : memref<?xi32>
+  %x = memref.view %arena[%c0][%n] : memref<?xi8> to memref<?x32xf32>
+  %w = memref.view %weights[%c0][] : memref<?xi8> to memref<2x16x32x2xbf16>
+  %g = memref.view %weights[%c0][] : memref<?xi8> to memref<32xf32>
+  llm.call_kernel linear ins(%x, %w, %g : memref<?x32xf32>, memref<2x16x32x2xbf16>, memref<32xf32>) outs(%logits : memref<?x32xf32>) {activation = #llm<activation_kind gelu_tanh>, epsilon = 2.5e-01 : f32, extras = ["norm"], gated}
+  return
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
 // The other functions of the table, at 16, 32 and 40. Without `accumulate` a
 // product stores; a cache is a pointer, a layer a number. Attention is given
 // llmir_attention_params: scale, softcap, window, sinks, slopes.
@@ -151,7 +180,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK-NEXT: llvm.store %[[P4]], %[[PARAMS:.*]] :
 // CHECK: llvm.call %{{.*}}, %[[PARAMS]], %{{[^,]*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][16]
-// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) -> ()
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
@@ -166,7 +195,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
     outs(%k : memref<?x2x32xf32>) {scale = 0.5 : f32}
   %f = constant @rows : (!llvm.ptr, i64, i64) -> ()
   %p = llvm.mlir.zero : !llvm.ptr
-  llm.call_kernel parallel_for ins(%f, %p, %n : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index)
+  llm.call_kernel parallel_for ins(%f, %p, %n, %n : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index, index)
   return
 }
 // A loop over rows keeps its own signature.

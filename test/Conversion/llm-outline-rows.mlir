@@ -20,7 +20,8 @@
 // CHECK: %[[F0:.*]] = llvm.insertvalue %[[DATA]], %{{.*}}[0]
 // CHECK: llvm.store %[[F0]], %[[SLOT]]
 // CHECK: %[[FN:.*]] = constant @step_rows_0 : (!llvm.ptr, i64, i64) -> ()
-// CHECK: llm.call_kernel parallel_for ins(%[[FN]], %[[SLOT]], %[[N]] : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index)
+// CHECK: %[[WORK:.*]] = arith.constant 1 : index
+// CHECK: llm.call_kernel parallel_for ins(%[[FN]], %[[SLOT]], %[[N]], %[[WORK]] : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index, index)
 // CHECK-NOT: scf.forall
 // CHECK: return
 func.func @step(%x: memref<?x8xf32>, %n: index) {
@@ -114,6 +115,37 @@ func.func @captures_cache(%kv: !kv) {
   // expected-error @+1 {{captures a value of type '!llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>'}}
   scf.forall (%i) in (8) {
     llm.call_kernel append_kv ins(%kv : !kv)
+  }
+  return
+}
+
+// -----
+
+// The work on a row is what its loops load and store, turn by turn. Where the number
+// of turns is not known, it is taken for much.
+// CHECK-LABEL: func @work
+// CHECK: constant @work_rows_0
+// CHECK: %[[WORK:.*]] = arith.constant 193 : index
+// CHECK: parallel_for ins(%{{.*}}, %{{.*}}, %{{.*}}, %[[WORK]] :
+// CHECK: constant @work_rows_1
+// CHECK: %[[MUCH:.*]] = arith.constant 1048576 : index
+// CHECK: parallel_for ins(%{{.*}}, %{{.*}}, %{{.*}}, %[[MUCH]] :
+func.func @work(%x: memref<?x96xf32>, %s: memref<?xf32>, %n: index) {
+  %c0 = arith.constant 0 : index
+  %c32 = arith.constant 32 : index
+  %c96 = arith.constant 96 : index
+  %v = arith.constant 1.0 : f32
+  scf.forall (%r) in (%n) {
+    memref.store %v, %s[%r] : memref<?xf32>
+    scf.for %i = %c0 to %c96 step %c32 {
+      %0 = vector.load %x[%r, %i] : memref<?x96xf32>, vector<32xf32>
+      vector.store %0, %x[%r, %i] : memref<?x96xf32>, vector<32xf32>
+    }
+  }
+  scf.forall (%r) in (%n) {
+    scf.for %i = %c0 to %n step %c32 {
+      memref.store %v, %s[%r] : memref<?xf32>
+    }
   }
   return
 }

@@ -125,6 +125,107 @@ class TestLinear:
         assert_close(actual, expected, "f32")
         assert np.array_equal(actual, plain.run(x, weight, bias, residual))
 
+    @pytest.mark.parametrize("size", ["static", "dynamic"])
+    @pytest.mark.parametrize(
+        ("activation", "gated", "norm", "bias", "residual"),
+        [
+            ("silu", True, True, False, False),
+            ("gelu_tanh", True, False, True, True),
+            ("", True, True, True, False),
+            ("relu2", False, True, True, True),
+            ("gelu", False, False, False, False),
+            ("", False, True, False, True),
+        ],
+    )
+    def test_what_surrounds_it(
+        self,
+        activation: str,
+        gated: bool,
+        norm: bool,
+        bias: bool,
+        residual: bool,
+        size: str,
+    ) -> None:
+        t, k, n = 4, 37, 21
+        rows = n * (1 + gated)
+        random = np.random.default_rng(5)
+        arguments = [normal(random, (t, k)), normal(random, (rows, k))]
+        sizes = [(t, k), (rows, k)]
+        op = "llm.linear %0, %1"
+
+        def operand(keyword: str, shape: tuple[int, ...]) -> Array:
+            nonlocal op
+            op += f" {keyword} %{len(arguments)}"
+            sizes.append(shape)
+            arguments.append(normal(random, shape))
+            return arguments[-1].astype(np.float64)
+
+        x, weight = (argument.astype(np.float64) for argument in arguments)
+        attributes = ""
+        if norm:
+            attributes = "{epsilon = 2.0e-01 : f32}"
+            mean = (x**2).mean(axis=-1, keepdims=True)
+            x = x * operand("norm", (k,)) / np.sqrt(mean + np.float32(0.2))
+        expected = x @ weight.T
+        if bias:
+            expected += operand("bias", (rows,))
+        if activation:
+            op += f" activation {activation}"
+        if gated:
+            op += " gated"
+        function = ACTIVATIONS[activation or "identity"]
+        expected = (
+            function(expected[:, :n]) * expected[:, n:] if gated else function(expected)
+        )
+        if residual:
+            expected += operand("residual", (t, n))
+        types = [
+            shaped("x".join("?" if size == "dynamic" else str(d) for d in shape), "f32")
+            for shape in sizes
+        ]
+        columns = n if size == "static" else "?"
+        program = Program(one_op(op, types, shaped(f"?x{columns}", "f32"), attributes))
+        assert_close(program.run(*arguments), expected, "f32")
+
+    @pytest.mark.parametrize("dtype", ["f32", "bf16"])
+    @pytest.mark.parametrize(("n", "k"), [(64, 40), (33, 31), (1, 1)])
+    def test_what_is_fused_is_what_it_was(self, dtype: str, n: int, k: int) -> None:
+        random = np.random.default_rng(n)
+        gate, up = normal(random, (2, n, k), dtype)
+        arguments = [normal(random, (5, k)), normal(random, (k,), dtype)]
+        x, norm = f"tensor<?x{k}xf32>", shaped(f"{k}", dtype)
+        weight = shaped(f"{n}x{k}", dtype)
+        apart = Program(
+            f"func.func @main(%0: {x}, %1: {norm}, %2: {weight}, %3: {weight})"
+            f" -> tensor<?x{n}xbf16> {{\n"
+            f"%n = llm.rms_norm %0, %1 {{epsilon = 1.0e-05 : f32}} : ({x}, {norm})"
+            f" -> tensor<?x{k}x{dtype}>\n"
+            f"%g = llm.linear %n, %2 : (tensor<?x{k}x{dtype}>, {weight})"
+            f" -> tensor<?x{n}xf32>\n"
+            f"%u = llm.linear %n, %3 : (tensor<?x{k}x{dtype}>, {weight})"
+            f" -> tensor<?x{n}xf32>\n"
+            f"%r = llm.activation silu %g, %u : (tensor<?x{n}xf32>, tensor<?x{n}xf32>)"
+            f" -> tensor<?x{n}xbf16>\n"
+            f"return %r : tensor<?x{n}xbf16>\n}}\n"
+        )
+        expected = apart.run(*arguments, gate.copy(), up.copy())
+        # One weight, of rows end to end, or of panels by turns.
+        for whole in (
+            np.concatenate([gate, up]),
+            np.ascontiguousarray(np.stack([pack(gate), pack(up)], axis=1)),
+        ):
+            program = Program(
+                one_op(
+                    "llm.linear %0, %2 norm %1 activation silu gated",
+                    [x, norm, shaped("x".join(map(str, whole.shape)), dtype)],
+                    f"tensor<?x{n}xbf16>",
+                    "{epsilon = 1.0e-05 : f32}",
+                )
+                .replace(f"({x}, {norm}, ", f"({x}, ")
+                .replace(") -> (tensor", f", {norm}) -> (tensor")
+            )
+            assert np.array_equal(program.run(*arguments, whole), expected)
+
     @pytest.mark.parametrize("dtype", ["f32", "bf16"])
     def test_the_runtime_packs_what_the_op_reads(self, dtype: str) -> None:
         runtime = _native.runtime()

@@ -55,7 +55,8 @@ static void echo(void *captures, int64_t begin, int64_t end) {
 EXPORT void llmir_step(const llmir_runtime *runtime,
                        const llmir_step_args *args) {
   struct Captures captures = {args};
-  runtime->parallel_for(runtime->context, echo, &captures, args->num_logits);
+  runtime->parallel_for(runtime->context, echo, &captures, args->num_logits,
+                        /*row_elements=*/2);
 }
 
 #endif

@@ -306,7 +306,8 @@ def OutlineRows : Pass<"llm-outline-rows", "::mlir::ModuleOp"> {
   let summary = "Turn parallel row loops into functions that the runtime calls";
   let description = [{
     Each outermost `scf.forall` over rows becomes a function of its captures and
-    of a range of rows, and a call of the runtime's `parallel_for`.
+    of a range of rows, and a call of the runtime's `parallel_for`, which is told how
+    many elements the work on a row loads and stores.
 
     ```mlir
     func.func @step(%n: index, %x: memref<?x8xf32>, %zeros: vector<8xf32>) {
@@ -333,8 +334,9 @@ def OutlineRows : Pass<"llm-outline-rows", "::mlir::ModuleOp"> {
     func.func @step(%arg0: index, %arg1: memref<?x8xf32>, %arg2: vector<8xf32>) {
       ...
       %f = constant @step_rows_0 : (!llvm.ptr, i64, i64) -> ()
-      llm.call_kernel parallel_for
-        ins(%f, %1, %arg0 : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index)
+      %c8 = arith.constant 8 : index
+      llm.call_kernel parallel_for ins(%f, %1, %arg0, %c8 :
+          (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index, index)
       return
     }
     ```

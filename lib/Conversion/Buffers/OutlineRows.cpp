@@ -11,10 +11,14 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Transforms/RegionUtils.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace llmir {
 #define GEN_PASS_DEF_OUTLINEROWS
@@ -22,6 +26,40 @@ namespace llmir {
 } // namespace llmir
 
 using namespace mlir;
+
+/// What a loop without a known end is taken for: more than is worth a thread.
+static constexpr int64_t kManyElements = int64_t(1) << 20;
+
+/// About how many elements the work on a row loads and stores.
+static int64_t countElements(Block &block) {
+  int64_t count = 0;
+  for (Operation &op : block.without_terminator()) {
+    int64_t turns = 1, inside = 0;
+    if (auto loop = dyn_cast<scf::ForOp>(op)) {
+      std::optional<int64_t> begin = getConstantIntValue(loop.getLowerBound()),
+                             end = getConstantIntValue(loop.getUpperBound()),
+                             step = getConstantIntValue(loop.getStep());
+      if (!begin || !end || !step || *step <= 0)
+        return kManyElements;
+      turns = std::max<int64_t>(0, llvm::divideCeil(*end - *begin, *step));
+    }
+    for (Region &region : op.getRegions())
+      for (Block &nested : region)
+        inside += countElements(nested);
+    if (isa<memref::LoadOp, memref::StoreOp>(op))
+      inside = 1;
+    else if (auto load = dyn_cast<vector::LoadOp>(op))
+      inside = load.getVectorType().getNumElements();
+    else if (auto store = dyn_cast<vector::StoreOp>(op))
+      inside = store.getVectorType().getNumElements();
+    else if (op.getNumRegions() > 0 && !isa<scf::ForOp, scf::IfOp>(op))
+      return kManyElements;
+    if (llvm::MulOverflow(turns, inside, inside) ||
+        llvm::AddOverflow(count, inside, count) || count >= kManyElements)
+      return kManyElements;
+  }
+  return count;
+}
 
 namespace {
 struct OutlineRowsPass : llmir::impl::OutlineRowsBase<OutlineRowsPass> {
@@ -140,8 +178,10 @@ private:
         loc, body.getFunctionType(), FlatSymbolRefAttr::get(body));
     Value rows = getValueOrCreateConstantIndexOp(builder, loc,
                                                  loop.getMixedUpperBound()[0]);
-    builder.create<llmir::llm::CallKernelOp>(loc, "parallel_for",
-                                             ValueRange{callee, slot, rows});
+    Value work = builder.create<arith::ConstantIndexOp>(
+        loc, countElements(*loop.getBody()));
+    builder.create<llmir::llm::CallKernelOp>(
+        loc, "parallel_for", ValueRange{callee, slot, rows, work});
   }
 
   static Value castTo(OpBuilder &builder, Location loc, Value value,

@@ -47,7 +47,7 @@ struct KernelEntry {
 };
 
 constexpr KernelEntry kKernels[] = {
-    {"parallel_for", offsetof(llmir_runtime, parallel_for), 3, 0,
+    {"parallel_for", offsetof(llmir_runtime, parallel_for), 4, 0,
      Parameters::None},
     {"linear", offsetof(llmir_runtime, linear), 2, 1, Parameters::Linear},
     {"append_kv", offsetof(llmir_runtime, append_kv), 5, 0, Parameters::None},

@@ -135,9 +135,10 @@ typedef struct llmir_runtime {
   int32_t reserved;
   llmir_context *context;
 
-  /* Calls `fn` over [0, rows), split in any way. */
+  /* Calls `fn` over [0, rows), split in any way. A row takes about the time of
+   * loading or storing `row_elements` numbers: little is not split at all. */
   void (*parallel_for)(llmir_context *context, llmir_rows_fn fn, void *captures,
-                       int64_t rows);
+                       int64_t rows, int64_t row_elements);
 
   /* out[t, n] = epilogue(sum_k prologue(x)[t, k] * w[n, k]).
    * x: [T, K]; f32, bf16 or f16, of the weight's type if that is a float's and
