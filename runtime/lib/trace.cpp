@@ -15,10 +15,11 @@ Trace &traceOf(llmir_context *context) {
 }
 
 void parallelFor(llmir_context *context, llmir_rows_fn fn, void *captures,
-                 int64_t rows) noexcept {
+                 int64_t rows, int64_t rowElements) noexcept {
   Trace &trace = traceOf(context);
   auto begin = Trace::Clock::now();
-  trace.traced().parallel_for(trace.traced().context, fn, captures, rows);
+  trace.traced().parallel_for(trace.traced().context, fn, captures, rows,
+                              rowElements);
   trace.add(TracedCall::Rows, begin);
 }
 
