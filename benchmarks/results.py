@@ -21,8 +21,8 @@ from benchmarks.rows import FORMATS, ROWS
 from benchmarks.shapes import SHAPES, Shape
 
 # The distance of the quartiles in shares of the median, beyond which a figure says
-# nothing: of the bus in one row, and of a ratio of two engines.
-MAX_BUS_SPREAD = 0.25
+# nothing: of the limit beside an engine, and of a ratio of two engines.
+MAX_LIMIT_SPREAD = 0.25
 MAX_RATIO_SPREAD = 0.15
 
 
@@ -96,8 +96,11 @@ def noise(block: dict[str, Any], key: str | None = None) -> str | None:
     """Say why a block says nothing, or nothing of one engine; None if it does."""
     engines = block["engines"]
     if key is None:
-        bus = [rate for samples in engines.values() for rate in samples["bus"]]
-        varied, most, what = spread(bus), MAX_BUS_SPREAD, "the bandwidth"
+        # What the row is limited by, beside each engine.
+        name = "peak" if ROWS[block["row"]].kind == "prefill" else "bus"
+        what = "the multipliers' rate" if name == "peak" else "the bandwidth"
+        every = [spread(samples[name]) for samples in engines.values()]
+        varied, most = max(every, default=0.0), MAX_LIMIT_SPREAD
     else:
         own = next((each for each in engines if each.startswith("llmir:")), key)
         varied, most = spread(ratios(block, own, key)), MAX_RATIO_SPREAD
