@@ -144,7 +144,9 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         "spread is the distance of the quartiles; ratios are medians over pairs of "
         "one turn. *Of the limit* is the least time in which the machine could read "
         "the weights, keys and values (of 16 bits), or do the operations, over the "
-        "time it took. A row is refused when the limit beside an engine varied by more than "
+        "time it took, at the precision that LLMIR computes the format in: a peer "
+        "that rounds activations to integers has a higher limit. A row is refused "
+        "when the limit beside an engine varied by more than "
         f"{results.MAX_LIMIT_SPREAD:.0%}, or a ratio by more than "
         f"{results.MAX_RATIO_SPREAD:.0%}, between quartiles.",
         "",
