@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.peers import engine_name
+from benchmarks.rows import FORMATS
 
 FAST_BUS = 55.0
 OWN = "llmir:"
@@ -155,7 +156,7 @@ def _ratio(
     peers = [
         each
         for each in block["engines"]
-        if not (each.startswith(OWN) or results.noise(block, each))
+        if _counterpart(each, target) and not results.noise(block, each)
     ]
     if best and not peers:
         return Verdict(what, wanted, None, False)
@@ -196,7 +197,7 @@ def _block(
     key: str,
     other: str | None = None,
 ) -> dict[str, Any] | None:
-    """Return the newest block that has both engines, and peers if there is one."""
+    """Return the newest block that has both engines; None if there is none."""
     fitting = [
         block
         for block in found["blocks"]
@@ -206,4 +207,14 @@ def _block(
         and (other is None or other in block["engines"])
         and not any(results.noise(block, each) for each in (None, key, other or key))
     ]
+    # Best one in which the format was timed beside its peers.
+    fitting.sort(
+        key=lambda block: any(_counterpart(each, target) for each in block["engines"])
+    )
     return fitting[-1] if fitting else None
+
+
+def _counterpart(key: str, target: Target) -> bool:
+    """Return whether an engine is a peer with the format's group."""
+    peer, format = key.split(":")
+    return peer != "llmir" and format == FORMATS[target.format].group
