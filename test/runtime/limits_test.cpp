@@ -43,8 +43,8 @@ TEST(Trace, CallsReachTheTable) {
   };
   const llmir_runtime &table = trace.runtime();
   EXPECT_EQ(table.version, LLMIR_ABI_VERSION);
-  table.parallel_for(table.context, count, &rows, 1000);
-  table.parallel_for(table.context, count, &rows, 10);
+  table.parallel_for(table.context, count, &rows, 1000, 64);
+  table.parallel_for(table.context, count, &rows, 10, 64);
   EXPECT_EQ(rows, 1010);
   ASSERT_EQ(trace.calls.size(), 2u);
   for (const TracedCall &call : trace.calls) {
