@@ -58,13 +58,15 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                # Some engines start processes, which stop and end with it.
+                start_new_session=True,
             )
 
     def ask(self, what: str, **request: Any) -> dict[str, Any]:
         """Return the answer; PeerError if there is none."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        os.kill(self.process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         try:
             self.process.stdin.write(json.dumps(request | {"do": what}) + "\n")
             self.process.stdin.flush()
@@ -73,7 +75,7 @@ class Worker:
             line = ""
         if not line:
             raise PeerError(f"died with status {self.process.wait()}")
-        os.kill(self.process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise PeerError(answer["error"])
@@ -81,8 +83,12 @@ class Worker:
 
     def close(self) -> None:
         """End it."""
-        self.process.kill()
+        self._signal(signal.SIGKILL)
         self.process.wait()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 @contextlib.contextmanager
