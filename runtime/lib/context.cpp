@@ -203,7 +203,13 @@ void linear(llmir_context *context, const llmir_tensor *x,
   auto items = [&] {
     return countOf(args.tiles, blockTiles) * countOf(panels, blockPanels);
   };
-  while (blockPanels > perOutput && items() < threads * 16)
+  // Threads that are equally fast end together, and otherwise nearly so.
+  auto uneven = [&] {
+    int64_t most = countOf(items(), threads) * blockTiles * blockPanels;
+    return most * threads * 32 > args.tiles * panels * 33;
+  };
+  int64_t enough = threads * (args.tiles == 1 ? 16 : 8);
+  while (blockPanels > perOutput && (items() < enough || uneven()))
     blockPanels /= 2;
   while (blockTiles > 2 && items() < threads * 4)
     blockTiles = (blockTiles + 1) / 2;
