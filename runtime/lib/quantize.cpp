@@ -5,6 +5,7 @@
 // scales of 4 bits tries few candidates and improves each one by least squares.
 #include "quantize.h"
 
+#include "llmir/runtime/cpu_features.h"
 #include "narrow_floats.h"
 
 #include <cmath>
@@ -184,17 +185,6 @@ LLMIR_INLINE PackingLoss writeElements(const float *x, int64_t inputs,
   return loss;
 }
 
-} // namespace
-
-int64_t weightBits(llmir_weight_format kind) {
-  return kind == LLMIR_WEIGHT_INT8 || kind == LLMIR_WEIGHT_W8A8 ? 8 : 4;
-}
-
-int64_t groupBytes(const WeightFormat &format, int64_t inputs) {
-  return panelColumns * (inputs * weightBits(format.kind) / 8 +
-                         dtypeBytes(format.scales) + format.asymmetric);
-}
-
 LLMIR_INLINE PackingLoss quantize(const WeightFormat &format, const float *x,
                                   int64_t inputs, char *out) {
   Columns columns = chooseColumns(format, x, inputs);
@@ -223,22 +213,32 @@ LLMIR_INLINE PackingLoss quantize(const WeightFormat &format, const float *x,
   return loss;
 }
 
-// Every x86-64 has vectors of four numbers. The same code again is for those
-// that have eight; without fused multiply-adds it makes the same numbers.
-#ifdef __x86_64__
-__attribute__((target("avx2"))) static PackingLoss
-quantizeByEight(const WeightFormat &format, const float *x, int64_t inputs,
-                char *out) {
+// The same for CPUs with wider vectors. Nothing is fused (see CMakeLists.txt),
+// so the numbers are the same too.
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) PackingLoss quantizeAvx2(
+    const WeightFormat &format, const float *x, int64_t inputs, char *out) {
   return quantize(format, x, inputs, out);
 }
 #endif
 
+} // namespace
+
+int64_t weightBits(llmir_weight_format kind) {
+  return kind == LLMIR_WEIGHT_INT8 || kind == LLMIR_WEIGHT_W8A8 ? 8 : 4;
+}
+
+int64_t groupBytes(const WeightFormat &format, int64_t inputs) {
+  return panelColumns * (inputs * weightBits(format.kind) / 8 +
+                         dtypeBytes(format.scales) + format.asymmetric);
+}
+
 PackingLoss quantizeGroup(const WeightFormat &format, const float *x,
                           int64_t inputs, char *out) {
-#ifdef __x86_64__
-  static const bool hasEight = __builtin_cpu_supports("avx2");
-  if (hasEight)
-    return quantizeByEight(format, x, inputs, out);
+#if defined(__x86_64__)
+  static const bool avx2 = supportsCpuLevel(CpuLevel::Avx2);
+  if (avx2)
+    return quantizeAvx2(format, x, inputs, out);
 #endif
   return quantize(format, x, inputs, out);
 }
