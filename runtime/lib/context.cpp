@@ -8,18 +8,18 @@
 #include "float_mode.h"
 #include "kernels/kernels.h"
 #include "llmir/runtime/packing.h"
-#include "narrow_floats.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 using namespace llmir::runtime;
+using kernels::AppendArgs;
 using kernels::AttentionArgs;
 using kernels::AttentionItem;
 using kernels::AttentionKernels;
@@ -55,11 +55,17 @@ private:
   size_t size = 0;
 };
 
-/// An item of the first phase of attention, or the merge of the second.
 struct AttentionWork {
   AttentionItem item;
-  int64_t partitions;
+  int64_t merge; ///< That it is a part of; or -1.
   int64_t cost;
+};
+
+/// An item whose partitions are computed apart.
+struct AttentionMerge {
+  AttentionItem item;
+  int64_t partials; ///< Where they begin.
+  int64_t left;     ///< How many are not done yet.
 };
 
 const kernels::Table &kernelsOf(CpuLevel level) {
@@ -107,7 +113,8 @@ struct llmir_context {
   const kernels::Table &table;
   Buffer packedRows, partials;
   std::vector<Buffer> threadScratch;
-  std::vector<AttentionWork> work, merges;
+  std::vector<AttentionWork> work, largeWork;
+  std::vector<AttentionMerge> merges;
 };
 
 namespace {
@@ -245,84 +252,30 @@ void linear(llmir_context *context, const llmir_tensor *x,
   });
 }
 
-/// Writes one token's heads, the first of them at `to`. Elements of a head are
-/// `step` apart, and of the cache's type, `E`.
-template <typename E, typename Step, typename Convert>
-void appendToken(const llmir_kv_cache &cache, const char *from,
-                 int64_t fromHeadBytes, char *to, Step step, Convert convert) {
-  for (int64_t head = 0; head < cache.kvHeads; ++head) {
-    E *at = reinterpret_cast<E *>(to + head * cache.headBytes);
-    convert(from + head * fromHeadBytes,
-            [=](int64_t i, E element) { at[i * step] = element; });
-  }
-}
-
-/// Writes tokens [begin, end) of keys or of values, each of which has a type of
-/// its own. `place` says where the first head of a slot begins.
-template <typename Step, typename Place>
-void appendTokens(const llmir_kv_cache &cache, const llmir_tensor &tensor,
-                  const int32_t *slots, int64_t begin, int64_t end, Step step,
-                  Place place) {
-  int64_t bytes = dtypeBytes(llmir_dtype(tensor.dtype)), d = cache.headDim;
-  for (int64_t t = begin; t < end; ++t) {
-    const char *from =
-        static_cast<char *>(tensor.data) + t * tensor.strides[0] * bytes;
-    auto store = [&](auto example, auto convert) {
-      appendToken<decltype(example)>(cache, from, tensor.strides[1] * bytes,
-                                     place(slots[t]), step, convert);
-    };
-    auto round = [&](auto rounded) {
-      store(uint16_t(), [=](const char *head, auto put) {
-        for (int64_t i = 0; i < d; ++i)
-          put(i, rounded(reinterpret_cast<const uint32_t *>(head)[i]));
-      });
-    };
-    if (cache.dtype == LLMIR_F32)
-      store(float(), [d](const char *head, auto put) {
-        for (int64_t i = 0; i < d; ++i)
-          put(i, reinterpret_cast<const float *>(head)[i]);
-      });
-    else if (tensor.dtype == cache.dtype)
-      store(uint16_t(), [d](const char *head, auto put) {
-        for (int64_t i = 0; i < d; ++i)
-          put(i, reinterpret_cast<const uint16_t *>(head)[i]);
-      });
-    else if (cache.dtype == LLMIR_BF16)
-      round([](uint32_t bits) { return roundToBF16(bits); });
-    else
-      round([](uint32_t bits) { return roundToF16(bits); });
-  }
-}
-
 void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
               const llmir_tensor *keys, const llmir_tensor *values,
               const llmir_tensor *slots) noexcept {
   FlushDenormals flush;
-  int64_t tokens = keys->sizes[0], d = cache->headDim, size = cache->blockSize;
-  int64_t tile = std::min<int64_t>(size, 16);
-  char *pool = cache->pool + layer * cache->layerBytes;
-  const int32_t *slotOf = static_cast<const int32_t *>(slots->data);
-  auto block = [=](int64_t slot) {
-    return pool + slot / size * cache->blockBytes;
-  };
-  auto keyTile = [=](int64_t slot) {
-    int64_t inside = slot % size;
-    return block(slot) +
-           (inside / tile * tile * d + inside % tile) * cache->elementBytes;
-  };
-  auto valueRow = [=](int64_t slot) {
-    return block(slot) + cache->valuesOffset +
-           slot % size * cache->headDimPadded * cache->elementBytes;
-  };
-  auto append = [&](unsigned, int64_t begin, int64_t end) {
-    appendTokens(*cache, *keys, slotOf, begin, end, tile, keyTile);
-    appendTokens(*cache, *values, slotOf, begin, end,
-                 std::integral_constant<int64_t, 1>(), valueRow);
-  };
-  int64_t perToken = 2 * cache->kvHeads * d;
+  AppendArgs args = {cache, layer, keys, values,
+                     static_cast<const int32_t *>(slots->data)};
+  int64_t tokens = keys->sizes[0];
+  int64_t perToken = 2 * cache->kvHeads * cache->headDim;
   int64_t grain =
-      std::max(context->pool.evenGrain(tokens), serialWork / 4 / perToken + 1);
-  context->pool.forRanges(tokens, grain, append);
+      std::max(context->pool.evenGrain(tokens), serialWork / perToken + 1);
+  context->pool.forRanges(tokens, grain,
+                          [&](unsigned, int64_t begin, int64_t end) {
+                            context->table.attention.append(args, begin, end);
+                          });
+}
+
+int64_t kvHeadsOf(const AttentionItem &item) {
+  return item.kvHeadEnd - item.kvHeadBegin;
+}
+int64_t vectorsOf(const AttentionItem &item) {
+  return (item.vectorEnd - item.vectorBegin) * kvHeadsOf(item);
+}
+int64_t partitionsOf(const AttentionItem &item) {
+  return item.partitionEnd - item.partitionBegin;
 }
 
 /// Cuts one sequence's rows into items that end in the same chunk.
@@ -330,6 +283,7 @@ void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
                   int64_t rowBegin, int64_t rowEnd, int64_t contextLen,
                   int64_t window, int64_t groupHeads, int64_t kvHeads) {
   constexpr int64_t chunk = kernels::chunkPositions;
+  constexpr int64_t most = kernels::itemVectors;
   int64_t before = contextLen - (rowEnd - rowBegin);
   // The later rows see more: they go first, so that the last items are short.
   for (int64_t end = contextLen; end > before;) {
@@ -339,23 +293,74 @@ void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
     int64_t chunks = (end - 1) / chunk + 1;
     int64_t perPartition = kernels::partitionPositions / chunk;
     item.partitionEnd = (chunks - 1) / perPartition + 1;
+    // Few vectors of many heads, or many of one.
     int64_t vectors = (end - begin) * groupHeads;
-    for (int64_t head = 0; head < kvHeads; ++head)
-      for (int64_t v = 0; v < vectors; v += kernels::itemVectors) {
-        item.kvHead = head;
-        item.vectorBegin = v;
-        item.vectorEnd = std::min(v + kernels::itemVectors, vectors);
-        int64_t low =
-            window > 0
-                ? std::max<int64_t>(0, begin + v / groupHeads - window + 1)
-                : 0;
+    int64_t pieces = (vectors - 1) / most + 1;
+    int64_t heads = std::clamp<int64_t>(most / vectors, 1, kvHeads);
+    for (int64_t head = 0; head < kvHeads; head += heads)
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        item.kvHeadBegin = head;
+        item.kvHeadEnd = std::min(head + heads, kvHeads);
+        item.vectorBegin = piece * vectors / pieces;
+        item.vectorEnd = (piece + 1) * vectors / pieces;
+        int64_t row = begin + item.vectorBegin / groupHeads;
+        int64_t low = window > 0 ? std::max<int64_t>(0, row - window + 1) : 0;
         item.partitionBegin = low / kernels::partitionPositions;
-        work.push_back(
-            {item, item.partitionEnd - item.partitionBegin,
-             (item.vectorEnd - item.vectorBegin) * (chunks - low / chunk)});
+        work.push_back({item, -1, vectorsOf(item) * (chunks - low / chunk)});
       }
     end = begin;
   }
+}
+
+/// Cuts items that would keep one thread busy while the others are done: by
+/// partitions, to be merged, and then by heads.
+void splitItems(llmir_context *context, int64_t headDim, int64_t cost) {
+  std::vector<AttentionWork> &work = context->work;
+  int64_t threads = context->pool.threads();
+  auto isLarge = [&](const AttentionWork &w) {
+    return w.cost * 4 * threads > cost &&
+           (partitionsOf(w.item) > 1 || kvHeadsOf(w.item) > 1);
+  };
+  std::vector<AttentionWork> &large = context->largeWork;
+  large.clear();
+  std::copy_if(work.begin(), work.end(), std::back_inserter(large), isLarge);
+  work.erase(std::remove_if(work.begin(), work.end(), isLarge), work.end());
+  int64_t floats = 0;
+  for (const AttentionWork &w : large) {
+    int64_t partitions = partitionsOf(w.item), heads = kvHeadsOf(w.item);
+    // The context may end soon after a partition begins.
+    int64_t whole = std::max<int64_t>(partitions - 1, 1);
+    int64_t pieces =
+        std::min(heads, (w.cost / whole * 2 * threads + cost - 1) / cost);
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      AttentionWork part = w;
+      part.item.kvHeadBegin = w.item.kvHeadBegin + piece * heads / pieces;
+      part.item.kvHeadEnd = w.item.kvHeadBegin + (piece + 1) * heads / pieces;
+      if (partitions == 1) {
+        work.push_back(part);
+        continue;
+      }
+      part.merge = context->merges.size();
+      context->merges.push_back({part.item, floats, partitions});
+      floats += partitions * context->table.attention.partialFloats(
+                                 headDim, vectorsOf(part.item));
+      AttentionItem item = part.item;
+      for (int64_t p = item.partitionBegin; p < item.partitionEnd; ++p) {
+        part.item.partitionBegin = p;
+        part.item.partitionEnd = p + 1;
+        work.push_back(part);
+      }
+    }
+  }
+  float *partials = context->partials.reserve<float>(floats);
+  for (AttentionWork &w : work)
+    if (w.merge >= 0) {
+      const AttentionMerge &merge = context->merges[w.merge];
+      w.item.partial = partials + merge.partials +
+                       (w.item.partitionBegin - merge.item.partitionBegin) *
+                           context->table.attention.partialFloats(
+                               headDim, vectorsOf(w.item));
+    }
 }
 
 void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
@@ -388,9 +393,9 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
   args.sinks = ofHeads(params->sinks);
   args.slopes = ofHeads(params->alibi_slopes);
 
-  std::vector<AttentionWork> &work = context->work, &merges = context->merges;
+  std::vector<AttentionWork> &work = context->work;
   work.clear();
-  merges.clear();
+  context->merges.clear();
   const int32_t *lens = static_cast<const int32_t *>(contextLens->data);
   const int32_t *starts = static_cast<const int32_t *>(rowStarts->data);
   for (int64_t s = 0; s < contextLens->sizes[0]; ++s) {
@@ -400,53 +405,29 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
     planSequence(work, item, starts[s], starts[s + 1], lens[s], args.window,
                  args.groupHeads, cache->kvHeads);
   }
-
-  // Items that would keep one thread busy while the others are done go by
-  // partitions, and are merged afterwards.
-  int64_t cost = 0, partialFloats = 0;
+  int64_t cost = 0;
   for (const AttentionWork &w : work)
     cost += w.cost;
-  if (pool.threads() > 1) {
-    auto split = [&](const AttentionWork &w) {
-      return w.partitions > 1 && w.cost * 4 * pool.threads() > cost;
-    };
-    for (const AttentionWork &w : work)
-      if (split(w)) {
-        merges.push_back(w);
-        partialFloats +=
-            w.partitions *
-            kernel.partialFloats(cache->headDim,
-                                 w.item.vectorEnd - w.item.vectorBegin);
-      }
-    work.erase(std::remove_if(work.begin(), work.end(), split), work.end());
-  }
-  float *partial = context->partials.reserve<float>(partialFloats);
-  for (AttentionWork &merge : merges) {
-    merge.item.partial = partial;
-    for (int64_t p = 0; p < merge.partitions; ++p) {
-      AttentionWork part = merge;
-      part.item.partitionBegin = merge.item.partitionBegin + p;
-      part.item.partitionEnd = part.item.partitionBegin + 1;
-      part.item.partial = partial;
-      partial += kernel.partialFloats(
-          cache->headDim, merge.item.vectorEnd - merge.item.vectorBegin);
-      work.push_back(part);
-    }
-  }
+  bool serial = cost * cache->headDim < serialWork / 16;
+  if (pool.threads() > 1 && !serial)
+    splitItems(context, cache->headDim, cost);
 
   context->reserveThreads(kernel.scratchFloats(cache->headDim));
-  int64_t grain =
-      cost * cache->headDim < serialWork / 16 ? int64_t(work.size()) : 1;
-  pool.forRanges(work.size(), grain,
-                 [&](unsigned thread, int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i)
-                     kernel.run(args, work[i].item, context->scratch(thread));
-                 });
   pool.forRanges(
-      merges.size(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i)
-          kernel.merge(args, merges[i].item, merges[i].item.partial,
-                       merges[i].partitions, context->scratch(thread));
+      work.size(), serial ? int64_t(work.size()) : 1,
+      [&](unsigned thread, int64_t begin, int64_t end) {
+        float *scratch = context->scratch(thread);
+        for (int64_t i = begin; i < end; ++i) {
+          kernel.run(args, work[i].item, scratch);
+          if (work[i].merge < 0)
+            continue;
+          // The last one of the partitions merges them all.
+          AttentionMerge &merge = context->merges[work[i].merge];
+          if (__atomic_sub_fetch(&merge.left, 1, __ATOMIC_ACQ_REL) == 0)
+            kernel.merge(args, merge.item,
+                         context->partials.reserve<float>(0) + merge.partials,
+                         partitionsOf(merge.item), scratch);
+        }
       });
 }
 

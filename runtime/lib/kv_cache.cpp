@@ -95,11 +95,13 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
   cache.blockSize = config.blockSize;
   cache.numBlocks = config.numBlocks;
   cache.headDimPadded = (config.headDim + 15) / 16 * 16;
-  cache.valuesOffset =
-      toLine(config.headDim * config.blockSize * cache.elementBytes);
+  int64_t group = config.dtype == LLMIR_BF16 ? 2 : 1;
+  cache.keyBytes =
+      (config.headDim + group - 1) / group * group * cache.elementBytes;
+  cache.valueBytes = cache.headDimPadded * cache.elementBytes;
+  cache.valuesOffset = toLine(cache.keyBytes * config.blockSize);
   cache.headBytes =
-      cache.valuesOffset +
-      toLine(cache.headDimPadded * config.blockSize * cache.elementBytes);
+      cache.valuesOffset + toLine(cache.valueBytes * config.blockSize);
   cache.blockBytes = config.kvHeads * cache.headBytes;
   // Slots are numbered in 32 bits.
   if (config.numBlocks > std::numeric_limits<int32_t>::max() / config.blockSize)

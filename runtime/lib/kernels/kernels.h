@@ -14,8 +14,11 @@
 /// How the pools of a PagedKVCache lie. For each layer, block and head: the
 /// keys as [block_size / 16][head_dim][16] (transposed, since a score is a sum
 /// over head_dim and vectors run over positions), then the values as
-/// [block_size][headDimPadded]. Blocks of fewer than 16 positions hold their
-/// keys as [head_dim][block_size].
+/// [block_size][headDimPadded]. bf16 lies in pairs, as dot products take them:
+/// keys [block_size / 16][head_dim / 2][16][2], values [block_size / 2]
+/// [headDimPadded][2]. Blocks of fewer than 16 positions hold their keys as
+/// [head_dim][block_size] or [head_dim / 2][block_size][2], and values without
+/// pairs.
 struct llmir_kv_cache {
   char *pool;
   int64_t poolBytes;
@@ -23,6 +26,8 @@ struct llmir_kv_cache {
   int64_t elementBytes;
   int64_t layers, kvHeads, headDim, blockSize, numBlocks;
   int64_t headDimPadded; ///< To a multiple of 16.
+  int64_t keyBytes;      ///< Of a position.
+  int64_t valueBytes;    ///< Of a position.
   int64_t valuesOffset;  ///< Of the values after the keys of a head.
   int64_t headBytes, blockBytes, layerBytes;
 };
@@ -96,7 +101,7 @@ struct LinearKernels {
 /// Positions are walked in chunks of 64, and the softmax starts anew at each
 /// partition of 512: always at these places, whatever is computed together.
 enum : int64_t { chunkPositions = 64, partitionPositions = 512 };
-/// The most query vectors (rows x heads of one KV head) of an item.
+/// The most query vectors (rows x heads) of an item.
 enum : int64_t { itemVectors = 128 };
 
 struct AttentionArgs {
@@ -115,13 +120,22 @@ struct AttentionArgs {
   const float *slopes; ///< Of each query head; or null.
 };
 
-/// Query vectors [vectorBegin, vectorEnd), counted row by row and then head by
-/// head, of one sequence and KV head. All rows end in the same chunk.
+/// New tokens. Keys and values are f32, or of the cache's type.
+struct AppendArgs {
+  const llmir_kv_cache *cache;
+  int64_t layer;
+  const llmir_tensor *keys, *values; ///< [tokens, kvHeads, headDim]
+  const int32_t *slots;
+};
+
+/// Query vectors [vectorBegin, vectorEnd) of each of some KV heads, counted row
+/// by row and then head by head, of one sequence: itemVectors at most of all
+/// heads together. All rows end in the same chunk.
 struct AttentionItem {
   const int32_t *blockTable; ///< Of the sequence.
   int64_t firstRow;          ///< In the query.
   int64_t firstPosition;     ///< Of that row.
-  int64_t kvHead;
+  int64_t kvHeadBegin, kvHeadEnd;
   int64_t vectorBegin, vectorEnd;
   int64_t partitionBegin, partitionEnd;
   float *partial; ///< Where the state goes, or null: the output is written.
@@ -132,6 +146,8 @@ struct AttentionKernels {
   int64_t (*scratchFloats)(int64_t headDim);
   /// Floats of an item's state.
   int64_t (*partialFloats)(int64_t headDim, int64_t vectors);
+  /// Stores tokens [begin, end).
+  void (*append)(const AppendArgs &args, int64_t begin, int64_t end);
   void (*run)(const AttentionArgs &args, const AttentionItem &item,
               float *scratch);
   /// Writes the output of an item from the states of its partitions.
