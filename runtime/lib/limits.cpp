@@ -61,7 +61,7 @@ __attribute__((target("avx512f"))) uint64_t readAvx512(const char *data,
   __m512i sum[streams] = {};
   for (size_t i = 0; i < stride; i += 256)
     for (int s = 0; s < streams; ++s)
-      for (int j = 0; j < 4; ++j) {
+      for (size_t j = 0; j < 4; ++j) {
         const char *at = data + s * stride + i + j * 64;
         _mm_prefetch(at + ahead, _MM_HINT_T0);
         sum[s] = _mm512_xor_si512(sum[s], _mm512_load_si512(at));
@@ -78,7 +78,7 @@ __attribute__((target("avx2"))) uint64_t readAvx2(const char *data,
   __m256i sum[streams] = {};
   for (size_t i = 0; i < stride; i += 256)
     for (int s = 0; s < streams; ++s)
-      for (int j = 0; j < 8; ++j) {
+      for (size_t j = 0; j < 8; ++j) {
         const char *at = data + s * stride + i + j * 32;
         if (j % 2 == 0)
           _mm_prefetch(at + ahead, _MM_HINT_T0);

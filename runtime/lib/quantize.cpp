@@ -64,6 +64,12 @@ struct Columns {
   float zero[panelColumns];  ///< What is stored for 0.
 };
 
+/// The value where it is a NaN.
+LLMIR_INLINE Floats orNaN(Floats other, Floats value) {
+  // NOLINTNEXTLINE(misc-redundant-expression): but for a NaN.
+  return value == value ? other : value;
+}
+
 /// max |x| / 127, and NaN if there is one.
 LLMIR_INLINE Floats scaleOf8Bits(const float *x, int64_t inputs) {
   Floats most = splat(0), other = splat(0);
@@ -71,7 +77,7 @@ LLMIR_INLINE Floats scaleOf8Bits(const float *x, int64_t inputs) {
     Floats value = load(x + i * panelColumns);
     Floats size = magnitude(value);
     most = size > most ? size : most;
-    other = value == value ? other : value;
+    other = orNaN(other, value);
   }
   return most / splat(127) + other;
 }
@@ -88,7 +94,7 @@ LLMIR_INLINE Floats scaleOf4Bits(const float *x, int64_t inputs) {
   for (int64_t i = 0; i < inputs; ++i) {
     Floats value = load(x + i * panelColumns);
     extreme = magnitude(value) > magnitude(extreme) ? value : extreme;
-    other = value == value ? other : value;
+    other = orNaN(other, value);
   }
   Floats best = splat(0), scale = splat(0);
   for (float candidate : candidates) {
@@ -116,7 +122,7 @@ LLMIR_INLINE Floats scaleOfRange(const float *x, int64_t inputs, float steps,
     Floats value = load(x + i * panelColumns);
     low = value < low ? value : low;
     high = value > high ? value : high;
-    other = value == value ? other : value;
+    other = orNaN(other, value);
   }
   store(lowest, low);
   return (high - low) / splat(steps) + other;

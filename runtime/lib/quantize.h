@@ -16,8 +16,8 @@ int64_t weightBits(llmir_weight_format kind);
 int64_t groupBytes(const WeightFormat &format, int64_t inputs);
 
 /// Writes the group of x [inputs][32] at `out`; `inputs` is a multiple of 32.
-PackingLoss quantizeGroup(const WeightFormat &format, const float *x, int64_t inputs,
-                   char *out);
+PackingLoss quantizeGroup(const WeightFormat &format, const float *x,
+                          int64_t inputs, char *out);
 
 } // namespace llmir::runtime
 

@@ -105,9 +105,11 @@ private:
         !isQuantizable(weight.getElementType()))
       return {};
     int64_t group = size;
-    while (group && weight.getDimSize(1) % group != 0)
-      if ((group /= 2) % kPanelDepth != 0 || group == 0)
+    while (group && weight.getDimSize(1) % group != 0) {
+      group /= 2;
+      if (group % kPanelDepth != 0 || group == 0)
         return {};
+    }
     if (roundsToIntegers && !group && weight.getDimSize(1) > kMostInSum)
       return {};
     auto storage = IntegerType::get(&getContext(), isByte ? 8 : 4,
