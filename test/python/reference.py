@@ -135,10 +135,12 @@ def attention(
     sinks: Array | None = None,
     alibi: Array | None = None,
     mask: Array | None = None,
+    rounding: str | None = None,
 ) -> Array:
     """Return attention of [t, heads, d] over [s, kv_heads, d], exactly.
 
     sinks, alibi: [heads]. mask: [heads or 1, t, s], of truths or numbers to add.
+    rounding: the dtype that exponentials are rounded to.
     """
     heads = query.shape[1]
     group = heads // keys.shape[1]
@@ -165,6 +167,8 @@ def attention(
         scores = np.concatenate([scores, column], axis=-1)
         values = np.concatenate([values, np.zeros_like(values[:1])])
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    if rounding is not None:
+        weights = load(store(weights, rounding), rounding)
     weights /= weights.sum(axis=-1, keepdims=True)
     return np.einsum("hts,shd->thd", weights, values)
 

@@ -178,7 +178,7 @@ Text, then
         "END_OF_PYTHON",
         "echo a    b",
     ]
-    assert command("python benchmarks/b.py --shape x").splitlines() == [
-        "python benchmarks/b.py --help >help.txt",
+    assert command("python -m benchmarks --shape=x").splitlines() == [
+        "python -m benchmarks --help >help.txt",
         "grep -qe --shape help.txt",
     ]

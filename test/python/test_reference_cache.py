@@ -269,7 +269,7 @@ class TestPagedCache:
         result: str,
     ) -> None:
         """Check attention of the last tokens, in one shape and end to end."""
-        given, _ = expected.dtypes
+        given, held = expected.dtypes
         heads = int(
             re.findall(r"x(\d+)x5x", program.linalg.partition("@attend(")[2])[0]
         )
@@ -284,6 +284,7 @@ class TestPagedCache:
                     expected.values[layer][sequence],
                     DIM**-0.5,
                     causal=True,
+                    rounding=held if held == "bf16" else None,
                 )
                 for b, sequence in enumerate(sequences)
             ]

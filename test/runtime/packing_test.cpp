@@ -88,7 +88,7 @@ TEST(Packing, ShapesOfIntegers) {
   EXPECT_EQ(shape({LLMIR_WEIGHT_INT8, LLMIR_F32}, 33, 7),
             (Shape{2, 32 * 32 + 32 * 4}));
   EXPECT_EQ(shape({LLMIR_WEIGHT_INT4, LLMIR_F16, 32}, 64, 96),
-            (Shape{2, 3 * (32 * 16 + 64)}));
+            (Shape{2, int64_t(3) * (32 * 16 + 64)}));
   EXPECT_EQ(shape({LLMIR_WEIGHT_W4A8, LLMIR_BF16, 64, true}, 1, 64),
             (Shape{1, 32 * 32 + 64 + 32 + 32}));
   auto refused = [&](WeightFormat format, int64_t k) {

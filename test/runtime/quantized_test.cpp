@@ -273,11 +273,12 @@ TEST_P(QuantizedTest, RowsWithoutNumbers) {
     x.set(2 * k + i, 0);
   x.set(5 * k + 3, NAN);
   linear(context, x.view(), w, out.view());
-  for (int64_t c = 0; c < 40; ++c) {
-    EXPECT_EQ(out.at(2 * 40 + c), 0);
-    EXPECT_TRUE(std::isnan(out.at(5 * 40 + c)));
-    EXPECT_TRUE(std::isfinite(out.at(4 * 40 + c)));
-    EXPECT_TRUE(std::isfinite(out.at(6 * 40 + c)));
+  constexpr int64_t n = 40;
+  for (int64_t c = 0; c < n; ++c) {
+    EXPECT_EQ(out.at(2 * n + c), 0);
+    EXPECT_TRUE(std::isnan(out.at(5 * n + c)));
+    EXPECT_TRUE(std::isfinite(out.at(4 * n + c)));
+    EXPECT_TRUE(std::isfinite(out.at(6 * n + c)));
   }
 }
 
@@ -339,7 +340,7 @@ TEST_P(QuantizedFormatTest, EveryNumberIsItself) {
         for (int64_t i = 0; i < 3 * k; ++i)
           x.set(i, i % k == place ? 1 : 0);
         linear(context, x.view(), w, out.view());
-        for (int64_t i = 0; i < 3 * 32; ++i) {
+        for (int64_t i = 0; i < 96; ++i) {
           double expected =
               unpacked.integer(i % 32, place) * unpacked.scale(i % 32, place);
           ASSERT_NEAR(out.at(i), expected, std::abs(expected) * 0x1p-20)

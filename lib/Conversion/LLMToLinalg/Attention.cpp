@@ -105,6 +105,8 @@ SmallVector<Value> attend(Scalars &s, const Attention &attention,
       row.begin, row.end, {found[0], sink ? weigh(sink) : s.constant(0.0)},
       [&](Value p, ValueRange carried) {
         Value weight = weigh(s.extract(carried[0], p));
+        if (attention.weights)
+          weight = s.widen(s.round(weight, attention.weights));
         return SmallVector<Value>{s.insert(weight, carried[0], p),
                                   s.add(carried[1], weight)};
       });

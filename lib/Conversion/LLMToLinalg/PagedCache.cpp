@@ -274,12 +274,14 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
       return s.toIndex(s.extract(op.getSeqLens(), b));
     };
     Value capacity = s.mul(s.dim(blocks, 1), s.index(type.getBlockSize()));
+    Type element = type.getElementType();
     Value result = buildAttention(
         s, {op.getQuery(), cast<RankedTensorType>(op.getResult().getType()),
             type.getKvHeads(), scale, op.getSoftcapAttr(), /*causal=*/true,
             op.getWindowAttr(), op.getSinks(), op.getAlibi(),
             /*mask=*/Value(), s.dim(blocks, 0), capacity, rows, length,
-            read(cache.keys), read(cache.values)});
+            read(cache.keys), read(cache.values),
+            element.isBF16() ? element : Type()});
     rewriter.replaceOp(op, result, adaptor.getResultMapping());
     return success();
   }

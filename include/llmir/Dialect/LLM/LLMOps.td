@@ -441,7 +441,8 @@ def LLM_PagedAttentionOp
     `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from
     rows[b] to rows[b + 1]. `num_heads` and `head_dim` repeat what the types
     say. `scale`, `softcap`, `window`, `sinks` and `alibi` mean what they mean
-    there.
+    there. Over a cache of bf16 the softmax's exponentials are rounded to bf16
+    before they are summed and multiplied with the values.
 
     ```mlir
     !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
