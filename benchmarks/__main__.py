@@ -17,10 +17,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import compiling, report, results
+from benchmarks import compiling, report, results, targets
 from benchmarks.limits import PEAKS, Limits
 from benchmarks.measure import Bench, Engine, PeerError, held
-from benchmarks.peers import NAMES
+from benchmarks.peers import NAMES, is_own
 from benchmarks.rows import FORMATS, ROWS
 from benchmarks.shapes import SHAPES, Shape, model_directory
 
@@ -97,6 +97,11 @@ def _arguments() -> argparse.Namespace:
     add("--markdown", type=Path, help="write the page of docs/performance.md")
     add("--report-only", action="store_true", help="measure nothing")
     add("--errors", action="store_true", help="measure errors of logits too")
+    add(
+        "--targets",
+        action="store_true",
+        help="of these shapes, rows and formats, measure only what a target names",
+    )
     return parser.parse_args()
 
 
@@ -151,6 +156,8 @@ def _measure_rows(
     for name in arguments.rows:
         row = ROWS[name]
         if row.kind == "compile":
+            if arguments.targets and shape.name not in targets.COMPILED:
+                continue
             print(f"{shape.name} compile ...", file=sys.stderr)
             block = compiling.measure(bench, shape, model)
             results.add_block(found, block)
@@ -162,6 +169,9 @@ def _measure_rows(
                 if FORMATS[engine.format].group == group
                 or (engine.peer == "llmir" and engine.format == "bf16")
             }
+            if arguments.targets:
+                asked = targets.engines(shape.name, name, group, list(chosen))
+                chosen = {engine: chosen[engine] for engine in asked}
             if not any(FORMATS[e.format].group == group for e in chosen):
                 continue
             print(f"{shape.name} {name} {group} ...", file=sys.stderr)
@@ -186,7 +196,7 @@ def _engines(
     assert isinstance(versions, dict)
     engines = []
     for peer in arguments.peers:
-        own = peer == "llmir" or peer.startswith("transformers")
+        own = is_own(peer) or peer.startswith("transformers")
         python = sys.executable if own else arguments.peer_python
         if not shutil.which(python):
             raise SystemExit(f"benchmarks: there is no interpreter {python}")

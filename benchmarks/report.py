@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import results, targets
 from benchmarks.limits import PEAKS
-from benchmarks.peers import NAMES, engine_name
+from benchmarks.peers import NAMES, engine_name, is_own
 from benchmarks.rows import FORMATS, ROWS
 from benchmarks.shapes import SHAPES
 
@@ -44,7 +44,8 @@ def block_lines(block: dict[str, Any]) -> str:
         cells.append(f"{_median(samples['bus']):.1f}")
         cells.append(f"{_median(samples['peak']):.0f}")
         share = results.share(block, key)
-        cells.append("" if share is None else f"{share:.0%}")
+        shown = share is not None and key != targets.ONE_THREAD
+        cells.append(f"{share:.0%}" if shown else "")
         # Of a peer, against LLMIR in its format; of LLMIR, against its own bf16.
         own = f"llmir:{format}"
         if key != own and own in engines:
@@ -67,10 +68,11 @@ def compile_line(block: dict[str, Any]) -> str:
         return f"- {block['shape']}: failed: {block['failed']['llmir:bf16']}"
     times = {name: _median(values) for name, values in block["compile"].items()}
     packing = times["seconds"] - times["code_seconds"]
+    ratio = results.packing_ratio(block)
     return (
         f"- {block['shape']} bf16: compiled in {times['seconds']:.1f} s, of which "
         f"packing {packing:.1f} s; copying the file took {times['copy_seconds']:.1f} "
-        f"s ({packing / times['copy_seconds']:.2f} x); at most "
+        f"s ({ratio:.2f} x); at most "
         f"{block['memory'] / 1e9:.2f} GB of memory beyond mapped files"
     )
 
@@ -124,7 +126,7 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         "shape or an engine at a time, merged into one file):",
         "",
         "```",
-        "python -m benchmarks --peer-python PEERS/bin/python --errors "
+        "python -m benchmarks --targets --errors --peer-python PEERS/bin/python "
         "--json results.json",
         "```",
         "",
@@ -133,7 +135,7 @@ def write_page(found: dict[str, Any], path: Path) -> None:
         + "; ".join(
             f"{NAMES[peer]}: {version}"
             for peer, version in found["versions"].items()
-            if peer != "llmir"
+            if not is_own(peer)
         )
         + ".",
         "",

@@ -130,6 +130,21 @@ def share(block: dict[str, Any], key: str) -> float | None:
     return statistics.median(shares)
 
 
+def packing_ratio(block: dict[str, Any]) -> float:
+    """Return what packing takes, in times of copying the model's file.
+
+    Packing is what compiling takes beyond the code. A copy and the compilations that
+    follow it make a pair, as the disk drifts too.
+    """
+    times = block["compile"]
+    return statistics.median(
+        (whole - code) / copy
+        for whole, code, copy in zip(
+            times["seconds"], times["code_seconds"], times["copy_seconds"], strict=True
+        )
+    )
+
+
 def measure_errors(
     bench: Bench,
     shape: Shape,
@@ -144,6 +159,8 @@ def measure_errors(
         raise SystemExit(f"benchmarks: no float32 logits to compare with: {exact}")
     errors = found.setdefault("errors", {}).setdefault(shape.name, {})
     for engine, path in paths.items():
+        if engine.peer == "llmir_one_thread":
+            continue
         logits = _logits(bench, shape, engine, Path(path))
         if isinstance(logits, str):
             errors[engine.key] = logits

@@ -43,12 +43,18 @@ class Session(Protocol):
 # LLMIR first; the modules' names, and those in reports.
 NAMES = {
     "llmir": "LLMIR",
+    "llmir_one_thread": "LLMIR (one thread)",
     "llama_cpp": "llama.cpp",
     "openvino_genai": "OpenVINO GenAI",
     "onnxruntime_genai": "ONNX Runtime GenAI",
     "transformers_eager": "Transformers eager",
     "transformers_inductor": "Transformers Inductor",
 }
+
+
+def is_own(peer: str) -> bool:
+    """Return whether it is LLMIR, in one way or another."""
+    return peer.startswith("llmir")
 
 
 def engine_name(key: str) -> str:
