@@ -64,7 +64,7 @@ test: build torch $(VENV)/lint.stamp $(SANITIZERS:%=build/sanitize-%/build.ninja
 	  cmake --build build/sanitize-$$sanitizer && \
 	  GTEST_FILTER="$$tests" $(CTEST) build/sanitize-$$sanitizer || status=1; \
 	done; \
-	$(RUN) -m pytest test/python test/install || status=1; \
+	$(RUN) -m pytest -n auto --dist loadfile test/python test/install || status=1; \
 	exit $$status
 
 fuzz: build/sanitize-address$(comma)undefined/build.ninja
@@ -85,7 +85,7 @@ docs: build
 	@$(PYTHON) utils/reference_docs.py --llmir-opt $(BUILD)/bin/llmir-opt
 
 capabilities: build torch
-	@$(RUN) -m pytest test/python --update-capabilities
+	@$(RUN) -m pytest -n auto --dist loadfile test/python --update-capabilities
 
 build: $(BUILD)/build.ninja
 	@cmake --build --preset release

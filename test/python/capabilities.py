@@ -161,40 +161,53 @@ class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         """Start with nothing."""
         self._config = config
+        self._order: list[str] = []
         self._marked: dict[str, list[Cell]] = {}
         self._outcomes: dict[str, str] = {}
-        self._deselected = False
         self._message = ""
 
-    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note that not all tests run."""
-        self._deselected = self._deselected or bool(items)
-
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Read the marks."""
-        self._marked = {item.nodeid: marked_cells(item) for item in session.items}
+        """Read the marks; each test's report carries its own."""
+        self._order = [item.nodeid for item in session.items]
+        for item in session.items:
+            cells = marked_cells(item)
+            item.user_properties.extend(("capability", cell) for cell in cells)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Note the order of tests that other processes run."""
+        self._order = list(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a test, or its setup, went."""
+        self._marked[report.nodeid] = [
+            (str(table), str(row), str(column))
+            for name, (table, row, column) in report.user_properties
+            if name == "capability"
+        ]
         if report.when == "call" or not report.passed:
             before = self._outcomes.get(report.nodeid)
             self._outcomes[report.nodeid] = "failed" if before else report.outcome
 
     def _complete(self) -> bool:
         """Return whether this run is one of all tests, perhaps beside others."""
+        # A process that runs some of the tests for another one reports to it.
+        if hasattr(self._config, "workerinput"):
+            return False
         option = self._config.option
         folder = self._config.invocation_params.dir
         paths = [(folder / argument).resolve() for argument in self._config.args]
-        parts = ("ignore", "ignore_glob", "lf", "collectonly")
-        partial = any(getattr(option, name, None) for name in parts)
-        return ROOT / "test/python" in paths and not partial and not self._deselected
+        parts = ("ignore", "ignore_glob", "lf", "collectonly", "keyword", "markexpr")
+        partial = any(getattr(option, name, None) for name in (*parts, "deselect"))
+        return ROOT / "test/python" in paths and not partial
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Compare the page with what was shown, or write it."""
         if exitstatus != pytest.ExitCode.OK or not self._complete():
             return
         found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        page = render(shown(self._marked, self._outcomes, parse(found)))
+        marked = {test: self._marked.get(test, []) for test in self._order}
+        page = render(shown(marked, self._outcomes, parse(found)))
         if page == found:
             return
         if self._config.getoption("update_capabilities"):
