@@ -29,9 +29,15 @@ class Session:
         self.model = transformers_eager.load(path, threads)
         self.compiled = torch.compile(self.model)
         self.caches: dict[int, Any] = {}
+        self.warm = False
 
     def prefill(self, ids: list[int]) -> float:
         """Read a prompt; logits of its last token only."""
+        # It compiles once more when it sees other tokens for the first time.
+        if not self.warm:
+            self._forward([ids[::-1]], self._cache(1), 0)
+            self._forward([ids], self._cache(1), 0)
+            self.warm = True
         cache = self._cache(1)
         begin = time.perf_counter()
         self._forward([ids], cache, 0)
@@ -64,7 +70,8 @@ class Session:
 
     def _forward(self, ids: list[list[int]], cache: Any, begin: int) -> Any:
         torch = self.torch
-        with torch.inference_mode():
+        # Not inference_mode: the cache is reset outside of it.
+        with torch.no_grad():
             places = torch.arange(begin, begin + len(ids[0]))[None]
             return self.compiled(
                 torch.tensor(ids),
