@@ -98,6 +98,80 @@ func.func @slices(%x: tensor<4x4xf32>) -> tensor<4x8xf32> {
 
 // -----
 
+// Part of a tensor is copied to the caller's memory, which is as large.
+// CHECK-LABEL: func private @slice
+// CHECK-SAME: %[[X:[^ ]*]]: tensor<?x4xf32>, %[[OUT:[^ ]*]]: tensor<?x4xf32>)
+// CHECK: %[[ALL:.*]] = llm.call_kernel linear
+// CHECK: %[[SLICE:.*]] = tensor.extract_slice %[[ALL]]
+// CHECK: %[[COPY:.*]] = linalg.copy ins(%[[SLICE]] : tensor<?x4xf32>) outs(%[[OUT]] : tensor<?x4xf32>)
+// CHECK: return %[[COPY]]
+// CHECK-LABEL: func @step
+// CHECK: %[[T:.*]] = tensor.dim %{{.*}}, %c0
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%[[T]]) : tensor<?x4xf32>
+// CHECK: call @slice(%{{.*}}, %[[EMPTY]])
+func.func private @slice(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %c0 = arith.constant 0 : index
+  %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x8xf32>
+  %0 = llm.call_kernel linear ins(%x : tensor<?x4xf32>) outs(%empty : tensor<?x8xf32>) -> tensor<?x8xf32>
+  %t0 = tensor.dim %0, %c0 : tensor<?x8xf32>
+  %1 = tensor.extract_slice %0[0, 4] [%t0, 4] [1, 1] : tensor<?x8xf32> to tensor<?x4xf32>
+  return %1 : tensor<?x4xf32>
+}
+func.func @step(%x: tensor<?x4xf32>) -> tensor<?x8xf32> {
+  %c0 = arith.constant 0 : index
+  %0 = call @slice(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  %t = tensor.dim %0, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x8xf32>
+  %1 = llm.call_kernel linear ins(%0 : tensor<?x4xf32>) outs(%empty : tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %1 : tensor<?x8xf32>
+}
+
+// -----
+
+// So is what is reshaped, and a slice that a dimension is dropped of.
+// CHECK-LABEL: func @reshaped
+// CHECK-SAME: %[[ROWS:[^ ]*]]: tensor<?x2x2xf32>, %[[ROW:[^ ]*]]: tensor<?xf32>)
+// CHECK-DAG: linalg.copy ins(%{{.*}} : tensor<?x2x2xf32>) outs(%[[ROWS]] :
+// CHECK-DAG: linalg.copy ins(%{{.*}} : tensor<?xf32>) outs(%[[ROW]] :
+func.func @reshaped(%x: tensor<?x4xf32>) -> (tensor<?x2x2xf32>, tensor<?xf32>) {
+  %c0 = arith.constant 0 : index
+  %t = tensor.dim %x, %c0 : tensor<?x4xf32>
+  %empty = tensor.empty(%t) : tensor<?x4xf32>
+  %0 = llm.call_kernel linear ins(%x : tensor<?x4xf32>) outs(%empty : tensor<?x4xf32>) -> tensor<?x4xf32>
+  %1 = tensor.expand_shape %0 [[0], [1, 2]] : tensor<?x4xf32> into tensor<?x2x2xf32>
+  %2 = tensor.extract_slice %1[0, 1, 0] [%t, 1, 2] [1, 1, 1] : tensor<?x2x2xf32> to tensor<?x2xf32>
+  %3 = tensor.collapse_shape %1 [[0], [1, 2]] : tensor<?x2x2xf32> into tensor<?x4xf32>
+  %4 = tensor.extract_slice %3[0, 3] [%t, 1] [1, 1] : tensor<?x4xf32> to tensor<?xf32>
+  return %1, %4 : tensor<?x2x2xf32>, tensor<?xf32>
+}
+
+// -----
+
+// What is added to must be there; what is only overwritten need not.
+// CHECK-LABEL: func @over_slices
+// CHECK-SAME: %[[SUM:[^ ]*]]: tensor<4x4xf32>, %[[FILLED:[^ ]*]]: tensor<4x4xf32>)
+// CHECK: %[[COPY:.*]] = linalg.copy ins(%{{.*}} : tensor<4x4xf32>) outs(%[[SUM]] :
+// CHECK: llm.call_kernel linear accumulate ins() outs(%[[COPY]] :
+// CHECK: linalg.fill ins(%{{.*}} : f32) outs(%[[FILLED]] :
+func.func @over_slices(%x: tensor<4x8xf32>) -> (tensor<4x4xf32>, tensor<4x4xf32>) {
+  %zero = arith.constant 0.0 : f32
+  %0 = tensor.extract_slice %x[0, 0] [4, 4] [1, 1] : tensor<4x8xf32> to tensor<4x4xf32>
+  %1 = llm.call_kernel linear accumulate ins() outs(%0 : tensor<4x4xf32>) -> tensor<4x4xf32>
+  %2 = linalg.fill ins(%zero : f32) outs(%0 : tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %1, %2 : tensor<4x4xf32>, tensor<4x4xf32>
+}
+
+// -----
+
+func.func @slice_of_unknown_size(%x: tensor<?x4xf32>, %n: index) -> tensor<?x4xf32> {
+  // expected-error @+1 {{the size of a result must be that of an argument}}
+  %0 = tensor.extract_slice %x[0, 0] [%n, 4] [1, 1] : tensor<?x4xf32> to tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+
+// -----
+
 func.func @scalar(%x: f32) -> f32 {
   // expected-error @+1 {{cannot give a caller's buffer to a result of type 'f32'}}
   return %x : f32

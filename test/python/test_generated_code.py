@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import llmir
 import tiny
@@ -23,6 +23,7 @@ from llmir.weights import write_weights
 from reference import Array, Cache, Program
 
 VOCAB, SIZE, INNER, EXPERTS = 64, 64, 96, 4
+IDS = [int(i) for i in np.random.default_rng(1).integers(0, VOCAB, 23)]
 WEIGHTS = {
     "embed": (VOCAB, SIZE),
     "norm": (SIZE,),
@@ -33,6 +34,8 @@ WEIGHTS = {
     "down": (EXPERTS, SIZE, INNER),
     "wide": (INNER, SIZE),
     "narrow": (SIZE, INNER),
+    "left": (SIZE, SIZE),
+    "right": (SIZE, SIZE),
 }
 
 # What is between the embedding %h and the logits %y.
@@ -66,6 +69,29 @@ BODIES = {
     %x = llm.dequantize %q : (!uint4) -> tensor<?x64xf32>
     %y = llm.activation silu %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
     """,
+    # Two products become one, and the function's results are parts of that.
+    "parts": """
+    %l, %r = call @products(%h, %left, %right)
+      : (tensor<?x64xf32>, tensor<64x64xf32>, tensor<64x64xf32>)
+      -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    %s = llm.activation silu %r : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    %y = arith.addf %l, %s : tensor<?x64xf32>
+    """,
+}
+
+# Functions that they call.
+FUNCTIONS = {
+    "parts": """
+  func.func private @products(%x: tensor<?x64xf32>, %left: tensor<64x64xf32>,
+                              %right: tensor<64x64xf32>)
+      -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+    %l = llm.linear %x, %left
+      : (tensor<?x64xf32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %r = llm.linear %x, %right
+      : (tensor<?x64xf32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    return %l, %r : tensor<?x64xf32>, tensor<?x64xf32>
+  }
+    """
 }
 
 STEP = """
@@ -98,6 +124,7 @@ module attributes {
       : (tensor<?xi32>, tensor<?x64xf32>) -> tensor<?x64xf32>
     return %rows, %cache : tensor<?x64xf32>, !kv
   }
+  FUNCTIONS
 }
 """
 
@@ -120,14 +147,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def program(body: str) -> str:
-    """Return the text of a step."""
+def program(name: str) -> str:
+    """Return the text of a step with one of the bodies."""
     parameters = "\n".join(
         f'    %{name} = llm.parameter "model"::"{name}"'
         f" : tensor<{'x'.join(map(str, shape))}xf32>"
         for name, shape in WEIGHTS.items()
     )
-    return STEP.replace("PARAMETERS", parameters).replace("BODY", body)
+    text = STEP.replace("PARAMETERS", parameters).replace("BODY", BODIES[name])
+    return text.replace("FUNCTIONS", FUNCTIONS.get(name, ""))
 
 
 def reference(text: str, weights: Path, scratch: Path, ids: list[int]) -> Array:
@@ -152,19 +180,38 @@ def reference(text: str, weights: Path, scratch: Path, ids: list[int]) -> Array:
     return compiled.call("step", *batch, *cache.tensors, np.fromfile(path, np.int8))[0]
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_compiled_is_reference(name: str, weights: Path, tmp_path: Path) -> None:
-    text = program(BODIES[name])
-    (tmp_path / "model.mlir").write_text(text)
-    compile_model(
-        str(tmp_path / "model.mlir"), tmp_path / "model.llmir", weights=weights
-    )
-    model = llmir.load(tmp_path / "model.llmir", threads=2)
-    ids = [int(i) for i in np.random.default_rng(1).integers(0, VOCAB, 23)]
-    expected = reference(text, weights, tmp_path, ids)
-    actual = model.forward(ids)
+def check(text: str, weights: Path, scratch: Path, expected: Array) -> None:
+    """Compile a program, and compare its logits of IDS with those expected."""
+    (scratch / "model.mlir").write_text(text)
+    compile_model(str(scratch / "model.mlir"), scratch / "model.llmir", weights=weights)
+    model = llmir.load(scratch / "model.llmir", threads=2)
+    actual = model.forward(IDS)
     assert np.std(expected) > 1e-3
     assert tiny.relative_error(actual, expected) < 2e-6
     # The same answer in any company.
     for t in (0, 11):
-        assert np.array_equal(model.forward([ids[t]])[0], actual[t])
+        assert np.array_equal(model.forward([IDS[t]])[0], actual[t])
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_compiled_is_reference(name: str, weights: Path, tmp_path: Path) -> None:
+    text = program(name)
+    check(text, weights, tmp_path, reference(text, weights, tmp_path, IDS))
+
+
+def test_logits_are_part_of_a_product(weights: Path, tmp_path: Path) -> None:
+    text = program("layer_norm")
+    rows = reference(text, weights, tmp_path, IDS)
+    wide = load_file(weights / "model.safetensors")["wide"].astype(np.float64)
+    text = text.replace(
+        "return %rows, %cache",
+        """
+    %all = llm.linear %rows, %wide
+      : (tensor<?x64xf32>, tensor<96x64xf32>) -> tensor<?x96xf32>
+    %c0 = arith.constant 0 : index
+    %t = tensor.dim %all, %c0 : tensor<?x96xf32>
+    %part = tensor.extract_slice %all[0, 32] [%t, 64] [1, 1]
+      : tensor<?x96xf32> to tensor<?x64xf32>
+    return %part, %cache""",
+    )
+    check(text, weights, tmp_path, rows @ wide[32:].T)

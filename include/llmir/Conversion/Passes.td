@@ -163,7 +163,8 @@ def PassDestinations : Pass<"llm-pass-destinations", "::mlir::ModuleOp"> {
   let description = [{
     A tensor that a function makes and returns would be allocated on every call.
     This pass appends an argument for each such result and makes the function
-    write there; the public step takes it as a memref.
+    write there; the public step takes it as a memref. A result that is part of
+    another tensor is copied.
 
     ```mlir
     func.func @product(%x: tensor<?x4xf32>, %w: tensor<1x4x32xf32>)
@@ -192,7 +193,8 @@ def PassDestinations : Pass<"llm-pass-destinations", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = [
-    "::mlir::bufferization::BufferizationDialect", "::mlir::tensor::TensorDialect"
+    "::mlir::bufferization::BufferizationDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"
   ];
 }
 

@@ -3,12 +3,14 @@
 // Callers own the memory of results. Where a function returns a tensor that it
 // makes itself, the uninitialized tensor at the start of the chain of
 // destination-style ops becomes an argument; bufferization then sees that the
-// result is that argument, and returns nothing.
+// result is that argument, and returns nothing. Part of another tensor cannot
+// lie in a caller's memory, and is copied there.
 
 #include "../ModuleUtils.h"
 #include "llmir/Conversion/Passes.h"
 
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
@@ -49,12 +51,18 @@ private:
 
     SmallVector<int64_t> &owners = resultOwners[function];
     Operation *terminator = function.front().getTerminator();
-    for (Value result : terminator->getOperands()) {
-      if (!isa<RankedTensorType>(result.getType()))
+    for (OpOperand &returned : terminator->getOpOperands()) {
+      if (!isa<RankedTensorType>(returned.get().getType()))
         return terminator->emitError()
                << "cannot give a caller's buffer to a result of type "
-               << result.getType();
-      OpOperand *destination = traceDestination(result);
+               << returned.get().getType();
+      OpOperand *destination = traceDestination(returned.get());
+      if (OpOperand &first = destination ? *destination : returned;
+          isView(first.get())) {
+        replaceView(first);
+        destination = traceDestination(returned.get());
+      }
+      Value result = returned.get();
       if (auto argument = dyn_cast<BlockArgument>(result)) {
         owners.push_back(argument.getArgNumber());
         continue;
@@ -77,6 +85,30 @@ private:
     }
     finished.insert(function);
     return success();
+  }
+
+  /// Whether a tensor is made of another one's memory.
+  static bool isView(Value value) {
+    return isa_and_nonnull<tensor::ExtractSliceOp, tensor::ExpandShapeOp,
+                           tensor::CollapseShapeOp>(value.getDefiningOp());
+  }
+
+  /// Puts a tensor of its own in the place of a view: a copy, unless what uses
+  /// it writes all of it and reads nothing.
+  static void replaceView(OpOperand &use) {
+    Value view = use.get();
+    Location loc = view.getLoc();
+    OpBuilder builder(use.getOwner());
+    auto type = cast<RankedTensorType>(view.getType());
+    SmallVector<Value> sizes;
+    for (int64_t dim = 0; dim < type.getRank(); ++dim)
+      if (type.isDynamicDim(dim))
+        sizes.push_back(builder.create<tensor::DimOp>(loc, view, dim));
+    Value place = builder.create<tensor::EmptyOp>(loc, type, sizes);
+    auto user = dyn_cast<linalg::LinalgOp>(use.getOwner());
+    if (!user || user.payloadUsesValueFromOperand(&use))
+      place = builder.create<linalg::CopyOp>(loc, view, place)->getResult(0);
+    use.set(place);
   }
 
   /// The operand that becomes `result`, if there is one.
@@ -107,23 +139,44 @@ private:
     return destination;
   }
 
-  /// The argument and dimension that `size` is the size of. A result is as
-  /// large as its destination, and that as what it was made for.
-  std::optional<std::pair<unsigned, int64_t>> traceSize(Value size) {
-    while (auto dim = size.getDefiningOp<tensor::DimOp>()) {
-      std::optional<int64_t> index = dim.getConstantIndex();
-      if (!index)
-        return std::nullopt;
-      Value source = dim.getSource();
-      if (auto result = dyn_cast<OpResult>(source))
-        if (OpOperand *destination = traceDestination(result))
-          source = destination->get();
-      if (auto argument = dyn_cast<BlockArgument>(source))
-        return std::make_pair(argument.getArgNumber(), *index);
-      auto empty = source.getDefiningOp<tensor::EmptyOp>();
-      if (!empty || !empty.getType().isDynamicDim(*index))
-        return std::nullopt;
-      size = empty.getDynamicSize(*index);
+  /// An argument and a dimension.
+  using Size = std::pair<unsigned, int64_t>;
+
+  /// The argument and dimension that `size` is the size of.
+  std::optional<Size> traceSize(Value size) {
+    auto dim = size.getDefiningOp<tensor::DimOp>();
+    std::optional<int64_t> index;
+    if (!dim || !(index = dim.getConstantIndex()))
+      return std::nullopt;
+    return traceSize(dim.getSource(), *index);
+  }
+
+  /// The same of a tensor's dimension. A result is as large as its destination,
+  /// and that as what it was made for.
+  std::optional<Size> traceSize(Value tensor, int64_t index) {
+    if (OpOperand *destination = traceDestination(tensor))
+      tensor = destination->get();
+    if (auto argument = dyn_cast<BlockArgument>(tensor))
+      return Size(argument.getArgNumber(), index);
+    if (auto expand = tensor.getDefiningOp<tensor::ExpandShapeOp>()) {
+      for (auto [dim, group] :
+           llvm::enumerate(expand.getReassociationIndices()))
+        if (group.size() == 1 && group[0] == index)
+          return traceSize(expand.getSrc(), dim);
+    } else if (auto collapse =
+                   tensor.getDefiningOp<tensor::CollapseShapeOp>()) {
+      ReassociationIndices group = collapse.getReassociationIndices()[index];
+      if (group.size() == 1)
+        return traceSize(collapse.getSrc(), group[0]);
+    } else if (auto slice = tensor.getDefiningOp<tensor::ExtractSliceOp>()) {
+      // Dimensions of one element may have been dropped.
+      llvm::SmallBitVector dropped = slice.getDroppedDims();
+      for (auto [dim, size] : llvm::enumerate(slice.getMixedSizes()))
+        if (!dropped.test(dim) && index-- == 0 && isa<Value>(size))
+          return traceSize(cast<Value>(size));
+    } else if (auto empty = tensor.getDefiningOp<tensor::EmptyOp>()) {
+      if (empty.getType().isDynamicDim(index))
+        return traceSize(empty.getDynamicSize(index));
     }
     return std::nullopt;
   }
@@ -131,9 +184,9 @@ private:
   LogicalResult appendDestination(func::FuncOp function, OpOperand &use,
                                   tensor::EmptyOp empty) {
     // Callers compute the sizes as the callee does, from its arguments.
-    SmallVector<std::pair<unsigned, int64_t>> sizes;
+    SmallVector<Size> sizes;
     for (Value size : empty.getDynamicSizes()) {
-      std::optional<std::pair<unsigned, int64_t>> source = traceSize(size);
+      std::optional<Size> source = traceSize(size);
       if (!source)
         return empty.emitError("the size of a result must be that of an "
                                "argument");

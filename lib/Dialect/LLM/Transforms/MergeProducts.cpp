@@ -102,8 +102,7 @@ private:
 
   std::optional<Key> keyOf(LinearOp op) {
     if (op.getNorm() || op.getResidual() || op.getActivation() ||
-        op.getGated() || hasPackedWeight(op) ||
-        (!activationOf(op) && becomesResult(op)))
+        op.getGated() || hasPackedWeight(op))
       return std::nullopt;
     StringAttr scope = scopeOf(op.getWeight());
     if (!scope || (op.getBias() && scopeOf(op.getBias()) != scope))
@@ -116,24 +115,6 @@ private:
                typeOf(op.getResult()).getElementType(),
                op.getBias() ? typeOf(op.getBias()).getElementType() : Type(),
                activationOf(op));
-  }
-
-  /// Whether a result of the function is computed in the memory of this one,
-  /// which a slice of another product cannot be.
-  static bool becomesResult(LinearOp op) {
-    Value value = op.getResult();
-    bool isChanged = false;
-    while (value.hasOneUse()) {
-      Operation *user = *value.user_begin();
-      if (user->hasTrait<OpTrait::IsTerminator>())
-        return isChanged;
-      if (user->getNumResults() != 1 ||
-          user->getResult(0).getType() != value.getType())
-        return false;
-      value = user->getResult(0);
-      isChanged = true;
-    }
-    return false;
   }
 
   /// The scope of a parameter that nothing else uses, be it beside the product
