@@ -3,7 +3,7 @@
 // A whole step, the smallest there is, goes all the way to the LLVM dialect: the
 // products of the adapter are kernel calls like the layer's own, with which the
 // first of them is merged.
-// CHECK-DAG: keys = ["head.weight", "head.lora_A"]
+// CHECK-DAG: keys = ["head.lora_A", "head.weight"]
 // CHECK-DAG: keys = ["head.lora_B"]
 // CHECK: llvm.func @llmir_step(
 !kv = !llm.paged_kv_cache<f32, 1, 1, 16, 16, 64>
