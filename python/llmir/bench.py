@@ -79,6 +79,15 @@ def rows_of(
     return rows
 
 
+def with_room(model: Model, sequences: int, length: int) -> Model:
+    """Return the model, or open it again if its cache has no room for sequences."""
+    block = int(model.manifest["cache"]["block_size"])
+    blocks = sequences * -(-length // block)
+    if blocks <= model.engine.num_blocks:
+        return model
+    return Model(model.path, model.engine.threads, num_blocks=blocks)
+
+
 class Timer:
     """Times rows of one model, and keeps their sequences between runs."""
 
@@ -87,13 +96,9 @@ class Timer:
         self.model = Model(path, threads)
         for row in rows:
             self._check(row)
-        block = int(self.model.manifest["cache"]["block_size"])
-        blocks = max(
-            row.sequences * -(-(row.depth + row.new * row.steps) // block)
-            for row in rows
-        )
-        if blocks > self.model.engine.num_blocks:
-            self.model = Model(path, threads, num_blocks=blocks)
+        for row in rows:
+            length = row.depth + row.new * row.steps
+            self.model = with_room(self.model, row.sequences, length)
         self.random = random.Random(0)
 
     def _check(self, row: Row) -> None:

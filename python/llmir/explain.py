@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from llmir import _native, costs
+from llmir.bench import with_room
 from llmir.command import Command, execute, int_up_to, positive_int, standard_output
 from llmir.errors import LLMIRError
 from llmir.model import MAX_THREADS, Model
@@ -180,6 +181,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "(default: 1)",
     )
     add(
+        "--batch-size",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="the sequences that each have such tokens (default: 1)",
+    )
+    add(
         "--depth",
         type=positive_int,
         default=None,
@@ -199,7 +207,8 @@ def _run(arguments: argparse.Namespace) -> None:
     model = Model(arguments.artifact, arguments.threads)
     ops = costs.executed_ops(arguments.artifact, model.manifest)
     depth = arguments.depth or 0
-    step = costs.Step(arguments.tokens, depth + arguments.tokens)
+    size = arguments.batch_size
+    step = costs.Step(arguments.tokens * size, depth + arguments.tokens, size)
     if step.context > model.max_model_len:
         raise LLMIRError(
             f"{step.context} tokens are more than the {model.max_model_len} that the "
@@ -207,9 +216,10 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if step.rows > model.max_batch_tokens:
         raise LLMIRError(
-            f"--tokens is {step.rows}, and a step of this artifact has at most "
+            f"the step has {step.rows} tokens, and one of this artifact at most "
             f"{model.max_batch_tokens} (--max-batch-tokens)"
         )
+    model = with_room(model, size, step.context)
     calls, total = _timed(model, step, depth)
     limits = measure_limits(model.engine.threads)
     lines = explain(ops, step, limits, calls, total)
@@ -229,21 +239,25 @@ def _timed(
     """Return the calls of a step with their median times, and the median total."""
     engine: Any = model.engine
     ids = [index % model.vocab_size for index in range(step.context)]
-    sequence = engine.new_sequence()
+    sequences = [engine.new_sequence() for _ in range(step.sequences)]
     try:
         size = model.max_batch_tokens
-        for begin in range(0, depth, size):
-            engine.step([(sequence, ids[begin : min(begin + size, depth)], False)])
+        for sequence in sequences:
+            for begin in range(0, depth, size):
+                engine.step([(sequence, ids[begin : min(begin + size, depth)], False)])
         traces, totals = [], []
+        items = [(sequence, ids[depth:], False) for sequence in sequences]
         for _ in range(REPETITIONS + 1):
-            engine.truncate(sequence, depth)
+            for sequence in sequences:
+                engine.truncate(sequence, depth)
             begin_time = time.perf_counter()
-            traces.append(engine.traced_step([(sequence, ids[depth:], False)]))
+            traces.append(engine.traced_step(items))
             totals.append(time.perf_counter() - begin_time)
     except RuntimeError as error:
         raise LLMIRError(str(error)) from error
     finally:
-        sequence.close()
+        for sequence in sequences:
+            sequence.close()
     # The first one warms up.
     calls = [
         (parts[0][0], statistics.median(seconds for _, seconds in parts))

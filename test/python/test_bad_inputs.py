@@ -663,6 +663,12 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         "257 tokens are more than the 256 that the model was compiled for",
     ),
     (
+        "explain: batch over the size of a step",
+        nothing,
+        ["explain", "model.llmir", "--tokens=3", "--batch-size=171"],
+        r"the step has 513 tokens, and one of this artifact at most 512",
+    ),
+    (
         "explain: damaged program",
         write("model.llmir/model.mlir", "llm.wobble"),
         ["explain", "model.llmir"],

@@ -122,7 +122,7 @@ def test_bench(
 
 def test_explain(run_program: RunProgram, make_artifact: MakeArtifact) -> None:
     artifact = make_artifact("gqa", "bfloat16")
-    options = ["--depth=30", "--tokens=3", "--threads=2"]
+    options = ["--depth=30", "--tokens=3", "--batch-size=2", "--threads=2"]
     result = run_program("-m", "llmir", "explain", artifact, *options)
     assert result.returncode == 0, result.stderr
     assert re.match(r"2 threads; memory [\d.]+ GB/s; ", result.stdout)
