@@ -379,6 +379,7 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
   args.query = static_cast<const float *>(query->data);
   args.queryRowStride = query->strides[0];
   args.queryHeadStride = query->strides[1];
+  args.queryDtype = int32_t(params->query_dtype);
   args.out = out->data;
   args.outRowStride = out->strides[0];
   args.outHeadStride = out->strides[1];

@@ -128,13 +128,13 @@ func.func @linear_both(%x: tensor<?x192xf32>, %w: tensor<2x192x32xf32>, %b: tens
 // CHECK: %[[WIDE:.*]] = arith.extf %[[SINKS]] : tensor<6xbf16> to tensor<6xf32>
 // CHECK: llm.call_kernel paged_attention ins({{.*}}, %[[WIDE]], %[[SLOPES]] : {{.*}}) outs(%{{.*}} : tensor<?x6x32xf16>)
 // CHECK-SAME: {extras = ["sinks", "alibi"], scale = 1.250000e-01 : f32, softcap = 3.000000e+01 : f32, window = 128 : i64} -> tensor<?x6x32xf16>
-// CHECK: llm.call_kernel paged_attention ins({{.*}}, %[[SLOPES]] : {{.*}}) {{.*}}extras = ["alibi"], scale = 1.250000e-01 : f32}
+// CHECK: llm.call_kernel paged_attention ins({{.*}}, %[[SLOPES]] : {{.*}}) {{.*}}extras = ["alibi"], query_type = bf16, scale = 1.250000e-01 : f32}
 func.func @attention_variants(%kv: !kv, %q: tensor<?x6x32xf32>, %b: tensor<?x?xi32>, %lens: tensor<?xi32>, %rows: tensor<?xi32>,
                               %sinks: tensor<6xbf16>, %slopes: tensor<6xf32>) -> (tensor<?x6x32xf16>, tensor<?x6x32xf32>) {
   %0 = llm.paged_attention %q, %kv, %b, %lens rows %rows sinks %sinks alibi %slopes
          {scale = 0.125 : f32, softcap = 30.0 : f32, window = 128 : i64}
     : (tensor<?x6x32xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<6xbf16>, tensor<6xf32>) -> tensor<?x6x32xf16>
-  %1 = llm.paged_attention %q, %kv, %b, %lens rows %rows alibi %slopes {scale = 0.125 : f32}
+  %1 = llm.paged_attention %q, %kv, %b, %lens rows %rows alibi %slopes {query_type = bf16, scale = 0.125 : f32}
     : (tensor<?x6x32xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<6xf32>) -> tensor<?x6x32xf32>
   return %0, %1 : tensor<?x6x32xf16>, tensor<?x6x32xf32>
 }

@@ -4,7 +4,7 @@
 
 // The version is exported, the entry point too; all else is internal, and loops
 // stay loops: nobody has a memcpy for what LLVM might make of them.
-// CHECK: llvm.mlir.global external constant @llmir_abi_version(3 : i32)
+// CHECK: llvm.mlir.global external constant @llmir_abi_version(4 : i32)
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: attributes {passthrough = ["no-builtins", "noinline"]}
 // CHECK: llvm.func internal @layer({{.*}}) attributes {passthrough = ["no-builtins", "noinline"], sym_visibility = "private"}
@@ -158,7 +158,8 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 
 // The other functions of the table, at 16, 32 and 40. Without `accumulate` a
 // product stores; a cache is a pointer, a layer a number. Attention is given
-// llmir_attention_params: scale, softcap, window, sinks, slopes.
+// llmir_attention_params: scale, softcap, window, sinks, slopes, and the type of
+// queries.
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: %[[RUNTIME:arg55]]: !llvm.ptr) attributes
 // CHECK-DAG: %[[SCALE:.*]] = llvm.mlir.constant(5.000000e-01 : f32)
@@ -172,12 +173,13 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK: llvm.getelementptr %[[RUNTIME]][32]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][40]
-// CHECK: %[[P0:.*]] = llvm.insertvalue %[[SCALE]], %{{.*}}[0] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK: %[[P0:.*]] = llvm.insertvalue %[[SCALE]], %{{.*}}[0] : !llvm.struct<(f32, f32, i64, ptr, ptr, i64)>
 // CHECK-NEXT: %[[P1:.*]] = llvm.insertvalue %[[NO_CAP]], %[[P0]][1]
 // CHECK-NEXT: %[[P2:.*]] = llvm.insertvalue %[[ZERO]], %[[P1]][2]
 // CHECK-NEXT: %[[P3:.*]] = llvm.insertvalue %[[NULL]], %[[P2]][3]
 // CHECK-NEXT: %[[P4:.*]] = llvm.insertvalue %[[NULL]], %[[P3]][4]
-// CHECK-NEXT: llvm.store %[[P4]], %[[PARAMS:.*]] :
+// CHECK-NEXT: %[[P5:.*]] = llvm.insertvalue %[[ZERO]], %[[P4]][5]
+// CHECK-NEXT: llvm.store %[[P5]], %[[PARAMS:.*]] :
 // CHECK: llvm.call %{{.*}}, %[[PARAMS]], %{{[^,]*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][16]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) -> ()
@@ -214,6 +216,7 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK-DAG: %[[F16:.*]] = llvm.mlir.constant(3 : i32)
 // CHECK-DAG: %[[CAP:.*]] = llvm.mlir.constant(3.000000e+01 : f32)
 // CHECK-DAG: %[[WINDOW:.*]] = llvm.mlir.constant(128 : i64)
+// CHECK-DAG: %[[BF16:.*]] = llvm.mlir.constant(1 : i64)
 // CHECK: %[[AT64:.*]] = llvm.getelementptr %[[WEIGHTS:.*]][64]
 // CHECK: llvm.insertvalue %[[WEIGHTS]], %{{.*}}[0]
 // CHECK-NEXT: llvm.insertvalue %[[F16]], %{{.*}}[1]
@@ -222,10 +225,11 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK: llvm.insertvalue %[[AT64]], %{{.*}}[0]
 // CHECK: llvm.store %{{.*}}, %[[SINKS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
 // CHECK: llvm.store %{{.*}}, %[[SLOPES:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
-// CHECK: llvm.insertvalue %[[CAP]], %{{.*}}[1] : !llvm.struct<(f32, f32, i64, ptr, ptr)>
+// CHECK: llvm.insertvalue %[[CAP]], %{{.*}}[1] : !llvm.struct<(f32, f32, i64, ptr, ptr, i64)>
 // CHECK-NEXT: llvm.insertvalue %[[WINDOW]], %{{.*}}[2]
 // CHECK-NEXT: llvm.insertvalue %[[SINKS]], %{{.*}}[3]
 // CHECK-NEXT: llvm.insertvalue %[[SLOPES]], %{{.*}}[4]
+// CHECK-NEXT: llvm.insertvalue %[[BF16]], %{{.*}}[5]
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
@@ -242,7 +246,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
   llm.call_kernel paged_attention ins(%cache, %c0, %k, %block_table, %context_lens, %row_starts, %slopes, %sinks
       : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>, memref<2xf32>, memref<2xf32>)
     outs(%k : memref<?x2x32xf32>)
-    {extras = ["alibi", "sinks"], scale = 0.5 : f32, softcap = 30.0 : f32, window = 128 : i64}
+    {extras = ["alibi", "sinks"], query_type = bf16, scale = 0.5 : f32, softcap = 30.0 : f32, window = 128 : i64}
   return
 }
 
@@ -382,6 +386,14 @@ func.func @step(%kv: !kv, %q: memref<?x2x32xf32>, %i: memref<?xi32>, %t: memref<
   llm.call_kernel paged_attention accumulate ins(%kv, %c0, %q, %t, %i, %i
       : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
     outs(%q : memref<?x2x32xf32>) {scale = 1.0 : f32}
+  return
+}
+
+// -----
+
+func.func @step(%x: memref<4x4xf32>) {
+  // expected-error @+1 {{linear does not round a query to 'bf16'}}
+  llm.call_kernel linear ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {query_type = bf16}
   return
 }
 

@@ -362,17 +362,20 @@ class TestPagedCache:
     @pytest.mark.parametrize("softcap", [None, 1.5])
     @pytest.mark.parametrize("sinks", [None, "bf16"])
     @pytest.mark.parametrize("alibi", [None, "f32"])
+    @pytest.mark.parametrize("query_type", [None, "bf16"])
     def test_parts_of_attention(
         self,
         window: int | None,
         softcap: float | None,
         sinks: str | None,
         alibi: str | None,
+        query_type: str | None,
     ) -> None:
         """Every combination, on a ragged batch and on one of equal lengths."""
         heads, kv_heads = (6, 2) if sinks else (3, 1)
         attributes = [f"window = {window} : i64"] if window else []
         attributes += [f"softcap = {softcap} : f32"] if softcap else []
+        attributes += [f"query_type = {query_type}"] if query_type else []
         operands = [("sinks", sinks), ("alibi", alibi)]
         types = [f"tensor<{heads}x{dtype}>" for _, dtype in operands if dtype]
         words = [f"{name} %{name}" for name, dtype in operands if dtype]
@@ -411,6 +414,8 @@ class TestPagedCache:
         def exactly(query: Array, b: int) -> Array:
             keys, values = (x[b, : lens[b]].astype(np.float64) for x in held)
             exact = query.astype(np.float64)
+            if query_type:
+                exact = load(store(query, query_type), query_type)
             scale = DIM**-0.5
             return attention(exact, keys, values, scale, causal=True, **options)
 

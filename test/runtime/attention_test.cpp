@@ -19,6 +19,7 @@ namespace {
 struct Shape {
   int64_t heads, kvHeads, headDim, blockSize;
   llmir_dtype cacheType = LLMIR_F32;
+  llmir_dtype queryType = LLMIR_F32; ///< What queries are rounded to.
 };
 
 /// An element of the output in float64. The kernels round the exponentials of a
@@ -138,9 +139,12 @@ struct Problem {
     llmir_tensor r = starts.view(), o = out.view();
     const llmir_runtime &runtime = context.runtime();
     llmir_tensor sinkView = sinks.view(), slopeView = slopes.view();
-    llmir_attention_params params = {scale(), variant.softcap, variant.window,
+    llmir_attention_params params = {scale(),
+                                     variant.softcap,
+                                     variant.window,
                                      variant.sinks ? &sinkView : nullptr,
-                                     variant.alibi ? &slopeView : nullptr};
+                                     variant.alibi ? &slopeView : nullptr,
+                                     shape.queryType};
     runtime.paged_attention(runtime.context, cache->handle(), layer, &q, &t, &l,
                             &r, &params, &o);
     return out;
@@ -172,7 +176,8 @@ struct Problem {
       std::vector<double> scores, query(d);
       for (int64_t i = 0; i < d; ++i)
         query[i] = double(scale()) *
-                   queries[s].at((position * shape.heads + h) * d + i);
+                   stored(shape.queryType,
+                          queries[s].at((position * shape.heads + h) * d + i));
       for (int64_t p = low; p <= position; ++p) {
         const double *key = &k[(p * shape.kvHeads + h / group) * d];
         double score = 0;
@@ -216,12 +221,21 @@ struct Problem {
 
 class AttentionTest : public ::testing::TestWithParam<CpuLevel> {};
 
-const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},     {4, 4, 12, 16, LLMIR_F32},
-                        {6, 2, 32, 8, LLMIR_BF16},   {8, 1, 64, 16, LLMIR_BF16},
-                        {7, 1, 48, 32, LLMIR_F32},   {9, 3, 64, 16, LLMIR_BF16},
-                        {4, 2, 128, 64, LLMIR_F32},  {2, 2, 20, 2, LLMIR_BF16},
-                        {40, 1, 16, 128, LLMIR_F32}, {6, 2, 60, 16, LLMIR_F16},
-                        {3, 3, 80, 32, LLMIR_F16},   {4, 1, 96, 4, LLMIR_F16},
+const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},
+                        {4, 4, 12, 16, LLMIR_F32},
+                        {6, 2, 32, 8, LLMIR_BF16},
+                        {8, 1, 64, 16, LLMIR_BF16},
+                        {7, 1, 48, 32, LLMIR_F32},
+                        {9, 3, 64, 16, LLMIR_BF16, LLMIR_BF16},
+                        {14, 2, 70, 32, LLMIR_BF16, LLMIR_BF16},
+                        {3, 1, 34, 4, LLMIR_BF16, LLMIR_BF16},
+                        {2, 2, 32, 16, LLMIR_F16, LLMIR_BF16},
+                        {4, 2, 128, 64, LLMIR_F32},
+                        {2, 2, 20, 2, LLMIR_BF16},
+                        {40, 1, 16, 128, LLMIR_F32},
+                        {6, 2, 60, 16, LLMIR_F16},
+                        {3, 3, 80, 32, LLMIR_F16},
+                        {4, 1, 96, 4, LLMIR_F16},
                         {5, 1, 256, 16, LLMIR_F16}};
 
 /// Every combination, with windows smaller and larger than a block, a chunk of
@@ -336,7 +350,8 @@ TEST_P(AttentionTest, RowIsTheSameInAnyCompanyWithVariants) {
         Variant{90, 0, true, true}, Variant{513, 3, true, true},
         Variant{0, 3, true, true}})
     for (const Shape &shape :
-         {Shape{6, 2, 20, 16, LLMIR_F16}, Shape{7, 1, 16, 8, LLMIR_BF16}})
+         {Shape{6, 2, 20, 16, LLMIR_F16}, Shape{7, 1, 16, 8, LLMIR_BF16},
+          Shape{4, 1, 32, 16, LLMIR_BF16, LLMIR_BF16}})
       expectSameInAnyCompany(shape, variant, GetParam());
 }
 

@@ -221,7 +221,8 @@ private:
                   offsetof(llmir_attention_params, window) == 8 &&
                   offsetof(llmir_attention_params, sinks) == 16 &&
                   offsetof(llmir_attention_params, alibi_slopes) == 24 &&
-                  sizeof(llmir_attention_params) == 32);
+                  offsetof(llmir_attention_params, query_dtype) == 32 &&
+                  sizeof(llmir_attention_params) == 40);
     Location loc = op.getLoc();
     Type f32 = rewriter.getF32Type(), i64 = rewriter.getI64Type();
     SmallVector<Value> members;
@@ -271,6 +272,8 @@ private:
     }
     if (kernel.parameters == Parameters::Linear)
       addInteger(i64, op.getAccumulate());
+    if (kernel.parameters == Parameters::Attention)
+      addInteger(i64, op.getQueryType() ? LLMIR_BF16 : LLMIR_F32);
 
     auto type = LLVM::LLVMStructType::getLiteral(
         getContext(), llvm::to_vector(ValueRange(members).getTypes()));
@@ -435,6 +438,9 @@ private:
              << (isAttention ? " needs a scale" : " takes no scale");
     if (!isAttention && (op.getSoftcap() || op.getWindow()))
       return op.emitError() << kernel->name << " takes no softcap or window";
+    if (op.getQueryType() && (!isAttention || !op.getQueryType()->isBF16()))
+      return op.emitError() << kernel->name << " does not round a query to "
+                            << *op.getQueryType();
     if (op.getAccumulate() && kernel->parameters != Parameters::Linear)
       return op.emitError() << kernel->name << " does not accumulate";
     if (failed(verifyFormat(op, *kernel)))

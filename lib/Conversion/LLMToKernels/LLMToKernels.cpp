@@ -232,6 +232,7 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
     call.setScaleAttr(scale);
     call.setSoftcapAttr(op.getSoftcapAttr());
     call.setWindowAttr(op.getWindowAttr());
+    call.setQueryTypeAttr(op.getQueryTypeAttr());
     rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
                                            type.getElementType()));
     return success();

@@ -66,7 +66,10 @@ Value score(Scalars &s, const Attention &attention, const Row &row, Value p) {
   Value x = s.loop(headDim, s.constant(0.0), [&](Value d, ValueRange sum) {
     SmallVector<Value> element = row.indices;
     element.push_back(d);
-    Value q = s.widen(s.extract(attention.query, element));
+    Value q = s.extract(attention.query, element);
+    if (attention.queries)
+      q = s.round(s.widen(q), attention.queries);
+    q = s.widen(q);
     Value k = s.widen(attention.key(row.sequence, p, row.kvHead, d));
     return SmallVector<Value>{s.add(sum[0], s.mul(q, k))};
   })[0];

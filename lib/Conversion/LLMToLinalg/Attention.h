@@ -37,8 +37,9 @@ struct Attention {
   std::function<mlir::Value(mlir::Value b, mlir::Value p, mlir::Value h,
                             mlir::Value d)>
       key, value;
-  /// What the weights, exp(score - maximum), are rounded to; null for f32.
-  mlir::Type weights = nullptr;
+  /// What the query is rounded to, and the weights, exp(score - maximum); null
+  /// for neither.
+  mlir::Type queries = nullptr, weights = nullptr;
 };
 
 /// Builds the formula of `llm.attention`, row by row and head by head.

@@ -281,6 +281,7 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
             op.getWindowAttr(), op.getSinks(), op.getAlibi(),
             /*mask=*/Value(), s.dim(blocks, 0), capacity, rows, length,
             read(cache.keys), read(cache.values),
+            op.getQueryType().value_or(FloatType()),
             element.isBF16() ? element : Type()});
     rewriter.replaceOp(op, result, adaptor.getResultMapping());
     return success();

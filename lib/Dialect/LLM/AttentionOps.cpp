@@ -279,6 +279,9 @@ LogicalResult PagedAttentionOp::verify() {
                          << cache.getHeadDim();
   if (failed(verifyScores(*this, heads)))
     return failure();
+  if (getQueryType() && !getQueryType()->isBF16())
+    return emitOpError() << "query_type must be bf16, but is "
+                         << *getQueryType();
   if (getNumHeads() && *getNumHeads() != heads)
     return emitOpError() << "num_heads is "
                          << static_cast<int32_t>(*getNumHeads())

@@ -471,7 +471,7 @@ void CallKernelOp::build(OpBuilder &builder, OperationState &state,
         /*epsilon=*/FloatAttr(), /*activation=*/ActivationKindAttr(),
         /*gated=*/UnitAttr(), /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
         /*window=*/IntegerAttr(), /*weight_type=*/TypeAttr(),
-        /*input_type=*/TypeAttr());
+        /*input_type=*/TypeAttr(), /*query_type=*/TypeAttr());
 }
 
 LogicalResult CallKernelOp::verify() {

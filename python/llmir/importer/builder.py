@@ -269,15 +269,19 @@ class FunctionBuilder:
         *,
         scale: float,
         window: int | None,
+        query_dtype: str,
         dtype: str,
     ) -> Value:
         """Causal attention of the new tokens over their contexts, in `dtype`.
 
         window: how many positions a token sees, itself included; None is all.
+        query_dtype: what the query is rounded to, "bf16" or "f32".
         """
         attributes = f"scale = {float32_literal(scale)} : f32"
         if window is not None:
             attributes += f", window = {window} : i64"
+        if query_dtype != "f32":
+            attributes += f", query_type = {query_dtype}"
         return self._op(
             name,
             "llm.paged_attention",

@@ -105,11 +105,26 @@ class Attention:
                 f.argument("layer"),
                 scale=self.scale,
                 window=window,
+                query_dtype=self._query_dtype(f),
                 dtype=dtype,
             )
             return f.merge_heads("attn_flat", heads)
 
         return projection(f, "o", Operand(attention)), cache
+
+    @staticmethod
+    def _query_dtype(f: FunctionBuilder) -> str:
+        """What the query is rounded to: bf16 in a layer all of whose weights are bf16.
+
+        Transformers rounds it there as well. A layer with weights of another dtype
+        is meant to be more exact.
+        """
+        weights = [
+            argument.tensor.dtype
+            for argument in f.arguments
+            if argument.name.endswith(("_proj", "_norm", "_bias"))
+        ]
+        return "bf16" if set(weights) == {"bf16"} else "f32"
 
     def _projections(self, f: FunctionBuilder, x: Operand) -> list[Value]:
         if f.find("qkv_proj") is None:

@@ -109,6 +109,7 @@ struct AttentionArgs {
   int64_t layer;
   const float *query;
   int64_t queryRowStride, queryHeadStride;
+  int32_t queryDtype; ///< What a query is rounded to.
   void *out;
   int64_t outRowStride, outHeadStride;
   int32_t outDtype;

@@ -1871,6 +1871,15 @@ func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 6
 
 // -----
 
+// Queries are rounded to bf16 or stay as they are.
+func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.paged_attention' op query_type must be bf16, but is 'f16'}}
+  %0 = llm.paged_attention %q, %kv, %b, %s rows %r {query_type = f16} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x32x64xf32>
+  return
+}
+
+// -----
+
 // A window holds the query's own key at least.
 func.func @case(%q: tensor<?x32x64xf32>, %kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %b: tensor<?x?xi32>, %s: tensor<?xi32>, %r: tensor<?xi32>) {
   // expected-error @+1 {{'llm.paged_attention' op window must be positive, but is -1}}

@@ -396,10 +396,10 @@ func.func @example_paged_attention_variant(
     %q: tensor<?x32x64xf32>, %kv: !kv_cache_t, %block_table: tensor<?x?xi32>,
     %context_lens: tensor<?xi32>, %row_starts: tensor<?xi32>, %layer: index, %s: tensor<32xbf16>)
     -> tensor<?x32x64xbf16> {
-  // CHECK: llm.paged_attention %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} rows %{{.*}} layer %{{.*}} sinks %[[S]] {softcap = 5.000000e+01 : f32, window = 128 : i64} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
+  // CHECK: llm.paged_attention %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} rows %{{.*}} layer %{{.*}} sinks %[[S]] {query_type = bf16, softcap = 5.000000e+01 : f32, window = 128 : i64} : (tensor<?x32x64xf32>, !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
   %p = llm.paged_attention %q, %kv, %block_table, %context_lens
          rows %row_starts layer %layer sinks %s
-         {softcap = 50.0 : f32, window = 128 : i64}
+         {query_type = bf16, softcap = 50.0 : f32, window = 128 : i64}
     : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
        tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
   return %p : tensor<?x32x64xbf16>

@@ -441,8 +441,9 @@ def LLM_PagedAttentionOp
     `rows` ([B + 1]): a ragged batch, in which sequence b owns the rows from
     rows[b] to rows[b + 1]. `num_heads` and `head_dim` repeat what the types
     say. `scale`, `softcap`, `window`, `sinks` and `alibi` mean what they mean
-    there. Over a cache of bf16 the softmax's exponentials are rounded to bf16
-    before they are summed and multiplied with the values.
+    there. With `query_type`, the query's elements are rounded to that type, which
+    is bf16, before anything else. Over a cache of bf16 the softmax's exponentials
+    are rounded to bf16 before they are summed and multiplied with the values.
 
     ```mlir
     !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
@@ -452,7 +453,7 @@ def LLM_PagedAttentionOp
          tensor<?xi32>, index) -> tensor<?x32x64xbf16>
     %p = llm.paged_attention %q, %kv, %block_table, %context_lens
            rows %row_starts layer %layer sinks %s
-           {softcap = 50.0 : f32, window = 128 : i64}
+           {query_type = bf16, softcap = 50.0 : f32, window = 128 : i64}
       : (tensor<?x32x64xf32>, !kv_cache_t, tensor<?x?xi32>, tensor<?xi32>,
          tensor<?xi32>, index, tensor<32xbf16>) -> tensor<?x32x64xbf16>
     ```
@@ -468,7 +469,8 @@ def LLM_PagedAttentionOp
                        OptionalAttr<I32Attr>:$head_dim,
                        OptionalAttr<F32Attr>:$scale,
                        OptionalAttr<I64Attr>:$window,
-                       OptionalAttr<F32Attr>:$softcap);
+                       OptionalAttr<F32Attr>:$softcap,
+                       OptionalAttr<TypeAttrOf<AnyFloat>>:$query_type);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
     $query `,` $cache `,` $block_indices `,` $seq_lens (`rows` $rows^)?
@@ -492,8 +494,8 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     memrefs, in destination-passing style. A cache operand is changed in place.
     With `accumulate`, the outputs' contents are read as well as written. The
     last inputs may be ones that the kernel can do without: `extras` names them.
-    What `scale`, `softcap` and `window` are is said at `llm.attention`, and what
-    `epsilon`, `activation` and `gated` are at `llm.linear`. A product of
+    What `scale`, `softcap` and `window` are is said at `llm.attention`, what
+    `query_type` is at `llm.paged_attention`, and what `epsilon`, `activation` and `gated` are at `llm.linear`. A product of
     quantized numbers says by `weight_type` what the bytes of its weight are, and
     by `input_type` what it rounds its input to, if to integers.
 
@@ -520,7 +522,8 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     OptionalAttr<F32Attr>:$softcap,
     OptionalAttr<I64Attr>:$window,
     OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$weight_type,
-    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$input_type);
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$input_type,
+    OptionalAttr<TypeAttrOf<AnyFloat>>:$query_type);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let builders = [
     OpBuilder<(ins "::llvm::StringRef":$kernel, "::mlir::ValueRange":$inputs,

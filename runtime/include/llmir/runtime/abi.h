@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define LLMIR_ABI_VERSION 3
+#define LLMIR_ABI_VERSION 4
 #define LLMIR_MAX_RANK 4
 
 /* The symbols that a compiled model exports:
@@ -111,20 +111,21 @@ typedef struct llmir_linear_params {
   int64_t accumulate;       /* Whether the sums are added to the output. */
 } llmir_linear_params;
 
-/* How scores are made of a query and the keys it sees. With `position` that of
- * the query and j that of a key, a score is, in this order,
- *   s = scale * (query . key)
- *   s = softcap * tanh(s / softcap), unless softcap is 0
- *   s = s + alibi_slopes[h] * (j - position), if there are slopes
- * for position - window < j <= position, or for all j <= position if window is
- * 0. A sink is one more score of each head, which has no value: it takes part
- * in the softmax and adds nothing to the output. */
+/* How scores are made of a query and the keys it sees. The query is rounded to
+ * `query_dtype` first, F32 or BF16, to nearest even. With `position` that of
+ * the query and j that of a key, a score is, in this order, s = scale * (query
+ * . key) s = softcap * tanh(s / softcap), unless softcap is 0 s = s +
+ * alibi_slopes[h] * (j - position), if there are slopes for position - window <
+ * j <= position, or for all j <= position if window is 0. A sink is one more
+ * score of each head, which has no value: it takes part in the softmax and adds
+ * nothing to the output. */
 typedef struct llmir_attention_params {
   float scale;
   float softcap;                    /* 0 or more */
   int64_t window;                   /* 0 or more */
   const llmir_tensor *sinks;        /* [H], f32; or null */
   const llmir_tensor *alibi_slopes; /* [H], f32; or null */
+  int64_t query_dtype;              /* llmir_dtype */
 } llmir_attention_params;
 
 /* The runtime's functions. Each runs on the whole thread pool and returns when
