@@ -126,6 +126,9 @@ int64_t roundUp(int64_t n, int64_t multiple) {
 /// Less than this many bytes of weights or elements are not worth a fork.
 constexpr int64_t serialWork = 16384;
 
+/// Less than this many bytes of weights are read in one run.
+constexpr int64_t runBytes = 524288;
+
 // Nothing may be thrown into compiled code: without memory for scratch the
 // functions below end the process, as noexcept has it.
 
@@ -152,6 +155,46 @@ const void *dataOf(const llmir_tensor *tensor) {
 int32_t dtypeOf(const llmir_tensor *tensor) {
   return tensor ? tensor->dtype : int32_t(LLMIR_F32);
 }
+
+/// The panels of one tile of rows, cut into runs for the pool. Each thread has
+/// a part, and as many runs, each half of what is left of it: memory is read
+/// fastest in long runs, and whoever is done early finds a short one.
+class Runs {
+public:
+  /// Runs of `panels` at least, if they can be.
+  Runs(int64_t outputs, int64_t perOutput, int64_t threads, int64_t panels)
+      : outputs(outputs), perOutput(perOutput), threads(threads),
+        least(std::max(panels, 2 * perOutput)) {
+    // The last part is the longest.
+    int64_t left = partBegin(threads) - partBegin(threads - 1);
+    for (; left > 0; ++perThread)
+      left -= length(left);
+  }
+
+  int64_t count() const { return threads * perThread; }
+
+  /// Panels [first, second) of a run; a part may have fewer runs than others.
+  std::pair<int64_t, int64_t> at(int64_t run) const {
+    int64_t thread = run / perThread;
+    int64_t begin = partBegin(thread), left = partBegin(thread + 1) - begin;
+    for (int64_t i = run % perThread; i > 0; --i) {
+      int64_t before = length(left);
+      begin += before;
+      left -= before;
+    }
+    return {begin, begin + length(left)};
+  }
+
+private:
+  int64_t partBegin(int64_t thread) const {
+    return outputs * thread / threads * perOutput;
+  }
+  int64_t length(int64_t left) const {
+    return left < 2 * least ? left : left / 2 / perOutput * perOutput;
+  }
+
+  int64_t outputs, perOutput, threads, least, perThread = 0;
+};
 
 void linear(llmir_context *context, const llmir_tensor *x,
             const llmir_tensor *w, const llmir_linear_params *params,
@@ -215,13 +258,15 @@ void linear(llmir_context *context, const llmir_tensor *x,
     int64_t most = countOf(items(), threads) * blockTiles * blockPanels;
     return most * threads * 32 > args.tiles * panels * 33;
   };
-  int64_t enough = threads * (args.tiles == 1 ? 16 : 8);
-  while (blockPanels > perOutput && (items() < enough || uneven()))
+  while (blockPanels > perOutput && (items() < threads * 8 || uneven()))
     blockPanels /= 2;
   while (blockTiles > 2 && items() < threads * 4)
     blockTiles = (blockTiles + 1) / 2;
-  if (panels * args.panelBytes * args.tiles < serialWork)
+  bool serial = panels * args.panelBytes * args.tiles < serialWork;
+  if (serial)
     blockPanels = panels, blockTiles = args.tiles;
+  else if (args.tiles == 1)
+    blockPanels = kernel.blockPanels;
 
   int64_t packedRows =
       kernel.rowPadding > 1 ? args.tiles * kernel.rowPadding : args.rows;
@@ -240,6 +285,17 @@ void linear(llmir_context *context, const llmir_tensor *x,
   else
     pool.forRanges(args.tiles, pool.evenGrain(args.tiles), pack);
 
+  if (args.tiles == 1 && !serial) {
+    Runs runs(panels / perOutput, perOutput, threads,
+              runBytes / args.panelBytes);
+    pool.forRanges(
+        runs.count(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i)
+            if (auto [panel, panelEnd] = runs.at(i); panel < panelEnd)
+              kernel.run(args, 0, 1, panel, panelEnd, context->scratch(thread));
+        });
+    return;
+  }
   int64_t rowBlocks = countOf(args.tiles, blockTiles);
   pool.forRanges(items(), 1, [&](unsigned thread, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

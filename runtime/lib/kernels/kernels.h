@@ -93,7 +93,8 @@ struct LinearKernels {
   void (*pack)(const LinearRows &rows, int64_t tileBegin, int64_t tileEnd,
                void *packed, float *scratch);
   /// Computes these tiles x panels, both panels of a gate. `scratch` holds 32
-  /// floats for each row and panel.
+  /// floats for each row and panel; of one tile, where there may be more
+  /// panels, for those of a block.
   void (*run)(const LinearArgs &args, int64_t tileBegin, int64_t tileEnd,
               int64_t panelBegin, int64_t panelEnd, float *scratch);
 };
