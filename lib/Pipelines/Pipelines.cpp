@@ -33,6 +33,7 @@ void llmir::buildOptimizePipeline(OpPassManager &manager,
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseRopeAppend());
   if (options.quantize != "none")
     manager.addPass(llm::createLLMQuantizeWeights(
         {options.quantize, options.quantizeGroupSize,

@@ -140,8 +140,8 @@ nb::list tracedStep(PyEngine &self, nb::sequence items) {
   runStep(self, items, [&](const StepItem *batch, size_t count, float *logits) {
     calls = self.engine->tracedStep(batch, count, logits);
   });
-  const char *const names[] = {"rows", "linear", "append_kv",
-                               "paged_attention"};
+  const char *const names[] = {"rows", "linear", "append_kv", "paged_attention",
+                               "rope_append_kv"};
   nb::list result;
   for (const TracedCall &call : calls)
     result.append(nb::make_tuple(names[call.kind], call.seconds));
@@ -262,9 +262,9 @@ NB_MODULE(_runtime, m) {
            "of the items.\n\nRaises ValueError for a bad item and RuntimeError "
            "if the cache is full; then nothing has changed.")
       .def("traced_step", &tracedStep, "items"_a,
-           "As `step`, for its times: (`rows`, `linear`, `append_kv` or "
-           "`paged_attention`, seconds) of each call of compiled code into the "
-           "runtime, in order.")
+           "As `step`, for its times: (`rows`, `linear`, `append_kv`, "
+           "`rope_append_kv` or `paged_attention`, seconds) of each call of "
+           "compiled code into the runtime, in order.")
       .def("truncate", &truncateSequence, "sequence"_a, "n"_a,
            "Forgets a sequence's tokens from position `n` on.")
       .def_prop_ro("num_free_blocks", &numFreeBlocks)

@@ -38,6 +38,7 @@ MAX_READ_BYTES = 1 << 30
 CALLS = dict.fromkeys(costs.PRODUCTS, "linear") | {
     "append_kv": "append_kv",
     "paged_attention": "paged_attention",
+    "rope_append_kv": "rope_append_kv",
 }
 GENERATED = "generated code"
 

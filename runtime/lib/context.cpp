@@ -26,6 +26,7 @@ using kernels::AttentionKernels;
 using kernels::LinearArgs;
 using kernels::LinearKernels;
 using kernels::LinearRows;
+using kernels::RopeArgs;
 
 namespace {
 
@@ -324,6 +325,31 @@ void appendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
                           });
 }
 
+void ropeAppendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
+                  const llmir_tensor *query, const llmir_tensor *keys,
+                  const llmir_tensor *values, const llmir_tensor *table,
+                  const llmir_tensor *positions, const llmir_tensor *slots,
+                  const llmir_tensor *rotated) noexcept {
+  FlushDenormals flush;
+  const AttentionKernels &kernel = context->table.attention;
+  RopeArgs args = {
+      {cache, layer, keys, values, static_cast<const int32_t *>(slots->data)},
+      query,
+      table,
+      static_cast<const int32_t *>(positions->data),
+      rotated};
+  int64_t tokens = keys->sizes[0];
+  int64_t perToken = 2 * (query->sizes[1] + cache->kvHeads) * cache->headDim;
+  int64_t grain =
+      std::max(context->pool.evenGrain(tokens), serialWork / perToken + 1);
+  context->reserveThreads(
+      kernel.ropeScratchFloats(cache->kvHeads, cache->headDim));
+  context->pool.forRanges(
+      tokens, grain, [&](unsigned thread, int64_t begin, int64_t end) {
+        kernel.ropeAppend(args, begin, end, context->scratch(thread));
+      });
+}
+
 int64_t kvHeadsOf(const AttentionItem &item) {
   return item.kvHeadEnd - item.kvHeadBegin;
 }
@@ -498,6 +524,7 @@ Context::Context(unsigned threads, CpuLevel level)
   table.linear = linear;
   table.append_kv = appendKV;
   table.paged_attention = pagedAttention;
+  table.rope_append_kv = ropeAppendKV;
 }
 
 Context::~Context() = default;

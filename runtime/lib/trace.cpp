@@ -57,11 +57,23 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
   trace.add(TracedCall::Attention, begin);
 }
 
+void ropeAppendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
+                  const llmir_tensor *query, const llmir_tensor *keys,
+                  const llmir_tensor *values, const llmir_tensor *table,
+                  const llmir_tensor *positions, const llmir_tensor *slots,
+                  const llmir_tensor *rotated) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().rope_append_kv(trace.traced().context, cache, layer, query,
+                                keys, values, table, positions, slots, rotated);
+  trace.add(TracedCall::RopeAppend, begin);
+}
+
 } // namespace
 
 // A function that is not wrapped here would be given the wrong context.
 static_assert(sizeof(llmir_runtime) ==
-                  offsetof(llmir_runtime, parallel_for) + 4 * sizeof(void *),
+                  offsetof(llmir_runtime, parallel_for) + 5 * sizeof(void *),
               "every function of the table is traced");
 
 Trace::Trace(const llmir_runtime &traced) : inner(traced) {
@@ -72,6 +84,7 @@ Trace::Trace(const llmir_runtime &traced) : inner(traced) {
   table.linear = linear;
   table.append_kv = appendKV;
   table.paged_attention = pagedAttention;
+  table.rope_append_kv = ropeAppendKV;
 }
 
 void Trace::add(TracedCall::Kind kind, Clock::time_point begin) {

@@ -219,6 +219,43 @@ func.func @types(%kv: !kv, %k: tensor<?x2x32xbf16>, %v: tensor<?x2x32xf16>, %slo
 
 // -----
 
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// Rotated queries get a buffer in f32; what the kernel reads goes as it is.
+// CHECK-LABEL: func @rope_append
+// CHECK-SAME: (%[[KV:[^ ]*]]: !llm{{.*}}, %[[L:[^ ]*]]: index, %[[Q:[^ ]*]]: tensor<?x6x32xf32>, %[[K:[^ ]*]]: tensor<?x2x32xf16>, %[[V:[^ ]*]]: tensor<?x2x32xbf16>, %[[T:[^ ]*]]: tensor<64x2x16xf32>, %[[P:[^ ]*]]: tensor<?xi32>, %[[S:[^ ]*]]: tensor<?xi32>)
+// CHECK: %[[N:.*]] = tensor.dim %[[Q]], %c0
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%[[N]]) : tensor<?x6x32xf32>
+// CHECK: %[[ROT:.*]] = llm.call_kernel rope_append_kv ins(%[[KV]], %[[L]], %[[Q]], %[[K]], %[[V]], %[[T]], %[[P]], %[[S]] : {{.*}}) outs(%[[EMPTY]] : tensor<?x6x32xf32>) -> tensor<?x6x32xf32>
+// CHECK: return %[[ROT]]
+func.func @rope_append(%kv: !kv, %layer: index, %q: tensor<?x6x32xf32>, %k: tensor<?x2x32xf16>, %v: tensor<?x2x32xbf16>,
+                       %t: tensor<64x2x16xf32>, %p: tensor<?xi32>, %slots: tensor<?xi32>) -> (!kv, tensor<?x6x32xf32>) {
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %slots layer %layer
+    : (!kv, tensor<?x6x32xf32>, tensor<?x2x32xf16>, tensor<?x2x32xbf16>, tensor<64x2x16xf32>, tensor<?xi32>, tensor<?xi32>, index) -> (!kv, tensor<?x6x32xf32>)
+  return %0, %1 : !kv, tensor<?x6x32xf32>
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
+
+// What kernels cannot read is converted before, and what they do not write after.
+// CHECK-LABEL: func @rope_append_types
+// CHECK-SAME: (%{{[^ ]*}}: !llm{{.*}}, %[[Q:[^ ]*]]: tensor<4x6x32xf64>, %[[K:[^ ]*]]: tensor<4x2x32xf64>, %[[V:[^ ]*]]: tensor<4x2x32xf16>,
+// CHECK-DAG: %[[Q32:.*]] = arith.truncf %[[Q]] : tensor<4x6x32xf64> to tensor<4x6x32xf32>
+// CHECK-DAG: %[[K32:.*]] = arith.truncf %[[K]] : tensor<4x2x32xf64> to tensor<4x2x32xf32>
+// CHECK-DAG: %[[V32:.*]] = arith.extf %[[V]] : tensor<4x2x32xf16> to tensor<4x2x32xf32>
+// CHECK: %[[ROT:.*]] = llm.call_kernel rope_append_kv ins(%{{.*}}, %c0, %[[Q32]], %[[K32]], %[[V32]],
+// CHECK: arith.truncf %[[ROT]] : tensor<4x6x32xf32> to tensor<4x6x32xbf16>
+func.func @rope_append_types(%kv: !kv, %q: tensor<4x6x32xf64>, %k: tensor<4x2x32xf64>, %v: tensor<4x2x32xf16>,
+                             %t: tensor<64x2x16xf32>, %p: tensor<4xi32>) -> (!kv, tensor<4x6x32xbf16>) {
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %p
+    : (!kv, tensor<4x6x32xf64>, tensor<4x2x32xf64>, tensor<4x2x32xf16>, tensor<64x2x16xf32>, tensor<4xi32>, tensor<4xi32>) -> (!kv, tensor<4x6x32xbf16>)
+  return %0, %1 : !kv, tensor<4x6x32xbf16>
+}
+
+// -----
+
 !kv = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
 
 // The runtime reserves room before a step: no kernel allocates.

@@ -156,7 +156,7 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 
 !kv = !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>
 
-// The other functions of the table, at 16, 32 and 40. Without `accumulate` a
+// The other functions of the table, at 16, 32, 40 and 48. Without `accumulate` a
 // product stores; a cache is a pointer, a layer a number. Attention is given
 // llmir_attention_params: scale, softcap, window, sinks, slopes, and the type of
 // queries.
@@ -181,6 +181,8 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK-NEXT: %[[P5:.*]] = llvm.insertvalue %[[ZERO]], %[[P4]][5]
 // CHECK-NEXT: llvm.store %[[P5]], %[[PARAMS:.*]] :
 // CHECK: llvm.call %{{.*}}, %[[PARAMS]], %{{[^,]*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
+// CHECK: llvm.getelementptr %[[RUNTIME]][48]
+// CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][16]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) -> ()
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
@@ -195,6 +197,10 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
   llm.call_kernel paged_attention ins(%cache, %c0, %k, %block_table, %context_lens, %row_starts
       : !kv, index, memref<?x2x32xf32>, memref<?x?xi32>, memref<?xi32>, memref<?xi32>)
     outs(%k : memref<?x2x32xf32>) {scale = 0.5 : f32}
+  %table = memref.view %weights[%c0][] : memref<?xi8> to memref<512x2x16xf32>
+  llm.call_kernel rope_append_kv ins(%cache, %c0, %k, %k, %k, %table, %positions, %slots
+      : !kv, index, memref<?x2x32xf32>, memref<?x2x32xf32>, memref<?x2x32xf32>, memref<512x2x16xf32>, memref<?xi32>, memref<?xi32>)
+    outs(%k : memref<?x2x32xf32>)
   %f = constant @rows : (!llvm.ptr, i64, i64) -> ()
   %p = llvm.mlir.zero : !llvm.ptr
   llm.call_kernel parallel_for ins(%f, %p, %n, %n : (!llvm.ptr, i64, i64) -> (), !llvm.ptr, index, index)

@@ -23,7 +23,7 @@
 // CHECK: llvm.mlir.global external constant @llmir_abi_version
 // CHECK-DAG: llvm.func internal @step(
 // CHECK-DAG: llvm.func internal @decoder_layer(
-// CHECK-DAG: llvm.func internal @decoder_layer_rows_0(
+// CHECK-DAG: llvm.func internal @step_rows_0(
 // CHECK: llvm.func @llmir_step(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr)
 
 // In LLVM text, two symbols are defined for others, and none but LLVM's own

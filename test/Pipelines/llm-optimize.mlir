@@ -27,8 +27,9 @@
 // CHECK: tensor.extract_slice %[[QKV]][0, 192]
 // CHECK: tensor.extract_slice %[[QKV]][0, 256]
 // CHECK-NOT: llm.linear
-// CHECK: llm.append_kv
-// CHECK-NEXT: %[[O:.*]] = llm.paged_attention
+// CHECK-NOT: llm.rope{{ }}
+// CHECK: %[[KV:.*]], %[[ROT:.*]] = llm.rope_append_kv
+// CHECK-NEXT: %[[O:.*]] = llm.paged_attention %[[ROT]], %[[KV]],
 // CHECK-NEXT: %[[FLAT:.*]] = tensor.collapse_shape %[[O]]
 // CHECK-NEXT: %[[MID:.*]] = llm.linear %[[FLAT]], %{{.*}} residual %[[H]] :
 // CHECK-NEXT: %[[ACT:.*]] = llm.linear %[[MID]], %{{.*}} norm %{{.*}} activation silu gated {{.*}} -> tensor<?x512xbf16>

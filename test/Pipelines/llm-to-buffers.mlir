@@ -38,7 +38,8 @@
 // CHECK: func private @decoder_layer(%[[H:[^ ]*]]: memref<?x192xf32>, {{.*}}, %{{[^ ]*}}: memref<?xi8>, %[[ARENA:[^ ]*]]: memref<?xi8>) {
 // CHECK-NOT: memref.view %{{(arg18|arg0)}}
 // CHECK: memref.view %[[ARENA]]
-// CHECK: llm.call_kernel append_kv
+// CHECK-NOT: scf.forall
+// CHECK: llm.call_kernel rope_append_kv ins(
 // CHECK: llm.call_kernel paged_attention
 // CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[H]] : memref<?x192xf32>)
 // CHECK: llm.call_kernel linear accumulate ins({{.*}}) outs(%[[H]] : memref<?x192xf32>)

@@ -167,7 +167,7 @@ def test_a_traced_step_computes_the_same(make_artifact: MakeArtifact) -> None:
     assert {kind for kind, _ in calls} <= {
         "rows",
         "linear",
-        "append_kv",
+        "rope_append_kv",
         "paged_attention",
     }
     assert all(seconds > 0 for _, seconds in calls)

@@ -49,6 +49,17 @@ func.func @append_slots(%cache: !kv, %keys: !rows, %values: !rows,
   return %new : !kv
 }}
 
+func.func @rope_append(%cache: !kv, %query: tensor<?x{heads}x5x{dtype}>, %keys: !rows,
+                       %values: !rows, %table: tensor<64x2x2xf32>,
+                       %positions: tensor<?xi32>, %slots: tensor<?xi32>, %layer: index)
+    -> (!kv, tensor<?x{heads}x5x{result}>) {{
+  %new, %rotated = llm.rope_append_kv %cache, %query, %keys, %values, %table, %positions
+                     slots %slots layer %layer
+    : (!kv, tensor<?x{heads}x5x{dtype}>, !rows, !rows, tensor<64x2x2xf32>,
+       tensor<?xi32>, tensor<?xi32>, index) -> (!kv, tensor<?x{heads}x5x{result}>)
+  return %new, %rotated : !kv, tensor<?x{heads}x5x{result}>
+}}
+
 func.func @lookup(%cache: !kv, %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>,
                   %layer: index) -> (!context, !context) {{
   %keys, %values = llm.lookup_kv %cache, %blocks, %lens layer %layer
@@ -357,6 +368,64 @@ class TestPagedCache:
                 query[rows].astype(np.float64), keys, values, DIM**-0.5, causal=True
             )
             assert_close(actual[rows], exact, "f32")
+
+    @pytest.mark.capability(
+        "Operations", "llm.rope_append_kv", "{held}", "{given}", "{result}"
+    )
+    @pytest.mark.parametrize(
+        ("held", "given", "result"),
+        [("f32", "f32", "f32"), ("bf16", "f32", "bf16"), ("f16", "bf16", "f32")],
+    )
+    def test_rotated_on_the_way(self, held: str, given: str, result: str) -> None:
+        heads, kv_heads, layer = 4, 2, 2
+        program = Program(
+            PAGED.format(
+                cache=held, kv_heads=kv_heads, heads=heads, dtype=given, result=result
+            )
+        )
+        random = np.random.default_rng(7)
+        cache = Cache.empty(
+            held, LAYERS, kv_heads, DIM, BLOCK, MAX_LEN, blocks=9, sequences=0
+        )
+        tokens = 11
+        query = normal(random, (tokens, heads, DIM), given)
+        keys, values = normal(random, (2, tokens, kv_heads, DIM), given)
+        table = normal(random, (64, 2, 2))
+        positions = random.permutation(64)[:tokens].astype(np.int32)
+        slots = random.permutation(9 * BLOCK)[:tokens].astype(np.int32)
+        *tensors, rotated = program.call(
+            "rope_append",
+            *cache.tensors,
+            query,
+            keys,
+            values,
+            table,
+            positions,
+            slots,
+            layer,
+        )
+
+        def rotate(x: Array) -> Array:
+            """Rotate the first four of five dimensions, as pairs of complex numbers."""
+            exact = load(x, given).astype(np.float64)
+            waves = table[positions].astype(np.float64)
+            turns = (waves[:, 0] + 1j * waves[:, 1])[:, None]
+            turned = (exact[..., :2] + 1j * exact[..., 2:4]) * turns
+            return np.concatenate([turned.real, turned.imag, exact[..., 4:]], -1)
+
+        assert_close(rotated, rotate(query), result)
+        new = Cache(*tensors)
+        for pool, old, rows in (
+            (new.keys, cache.keys, rotate(keys)),
+            (new.values, cache.values, load(values, given)),
+        ):
+            flat = pool[layer].reshape(-1, kv_heads, DIM)
+            assert_close(flat[slots], rows, held)
+            others = np.delete(flat, slots, axis=0)
+            assert np.array_equal(
+                others, np.delete(old[layer].reshape(-1, kv_heads, DIM), slots, axis=0)
+            )
+            assert np.array_equal(pool[:layer], old[:layer])
 
     @pytest.mark.parametrize("window", [None, 1, 6, 50])
     @pytest.mark.parametrize("softcap", [None, 1.5])

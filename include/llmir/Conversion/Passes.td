@@ -79,8 +79,8 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
 def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn products and cache ops into calls of the runtime";
   let description = [{
-    Turns packed products, appends by slot and ragged attention into
-    `llm.call_kernel` in destination-passing style. A cache value becomes the
+    Turns packed products, appends by slot, with a rotation or without, and ragged
+    attention into `llm.call_kernel` in destination-passing style. A cache value becomes the
     one that it was made of: `--llm-verify-cache-uses` has shown that nothing
     else reads it.
 

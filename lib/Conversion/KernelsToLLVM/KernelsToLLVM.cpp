@@ -53,6 +53,8 @@ constexpr KernelEntry kKernels[] = {
     {"append_kv", offsetof(llmir_runtime, append_kv), 5, 0, Parameters::None},
     {"paged_attention", offsetof(llmir_runtime, paged_attention), 6, 1,
      Parameters::Attention},
+    {"rope_append_kv", offsetof(llmir_runtime, rope_append_kv), 8, 1,
+     Parameters::None},
 };
 
 /// The optional inputs of a kernel: pointers in its structure.

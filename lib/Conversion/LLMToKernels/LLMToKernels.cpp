@@ -166,6 +166,15 @@ Value layerOf(PatternRewriter &rewriter, Location loc, Value layer) {
   return rewriter.create<arith::ConstantIndexOp>(loc, 0);
 }
 
+/// Keys or values as an append takes them: of the cache's type, or f32, which
+/// the kernel rounds itself.
+Value appendedOperand(PatternRewriter &rewriter, Location loc,
+                      PagedKVCacheType cache, Value value) {
+  if (getElementTypeOrSelf(value) == cache.getElementType())
+    return value;
+  return convertElements(rewriter, loc, value, rewriter.getF32Type());
+}
+
 struct LowerAppendKV : OpRewritePattern<AppendKVOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -174,13 +183,8 @@ struct LowerAppendKV : OpRewritePattern<AppendKVOp> {
     if (!op.getSlots())
       return rewriter.notifyMatchFailure(op, "allocates by seq_ids");
     Location loc = op.getLoc();
-    Type element = op.getCache().getType().getElementType();
     auto operand = [&](Value value) {
-      // Kernels round f32 themselves.
-      Type type = getElementTypeOrSelf(value);
-      return type == element
-                 ? value
-                 : convertElements(rewriter, loc, value, rewriter.getF32Type());
+      return appendedOperand(rewriter, loc, op.getCache().getType(), value);
     };
     rewriter.create<CallKernelOp>(
         loc, "append_kv",
@@ -188,6 +192,31 @@ struct LowerAppendKV : OpRewritePattern<AppendKVOp> {
                    operand(op.getKeys()), operand(op.getValues()),
                    op.getSlots()});
     rewriter.replaceOp(op, op.getCache());
+    return success();
+  }
+};
+
+struct LowerRopeAppendKV : OpRewritePattern<RopeAppendKVOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(RopeAppendKVOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getRotated().getType());
+    Value query = kernelFloats(rewriter, loc, op.getQuery());
+    Value out =
+        emptyResult(rewriter, loc, type.clone(rewriter.getF32Type()), query);
+    auto call = rewriter.create<CallKernelOp>(
+        loc, "rope_append_kv",
+        ValueRange{op.getCache(), layerOf(rewriter, loc, op.getLayer()), query,
+                   kernelFloats(rewriter, loc, op.getKeys()),
+                   appendedOperand(rewriter, loc, op.getCache().getType(),
+                                   op.getValues()),
+                   op.getTable(), op.getPositions(), op.getSlots()},
+        out);
+    rewriter.replaceOp(
+        op, {op.getCache(), convertElements(rewriter, loc, call.getResult(0),
+                                            type.getElementType())});
     return success();
   }
 };
@@ -291,7 +320,7 @@ struct ConvertLLMToKernelsPass
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<LowerAppendKV, LowerLinear, LowerPagedAttention,
-                 LowerQuantizedMatmul>(&getContext());
+                 LowerQuantizedMatmul, LowerRopeAppendKV>(&getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(),
                                             std::move(patterns))) ||
         failed(dropCacheResults(getOperation())))

@@ -408,6 +408,30 @@ Value activate(Scalars &s, ActivationKind kind, Value x) {
   llvm_unreachable("every kind is handled");
 }
 
+/// What is one op for a kernel's sake becomes three again.
+struct UnfuseRopeAppend : OpRewritePattern<RopeAppendKVOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(RopeAppendKVOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto rotate = [&](Value heads, Type type) -> Value {
+      return rewriter.create<RopeOp>(loc, type, heads, op.getTable(),
+                                     op.getPositions());
+    };
+    Value rotated = rotate(op.getQuery(), op.getRotated().getType());
+    Value keys = rotate(op.getKeys(),
+                        tensorType(op.getKeys()).clone(rewriter.getF32Type()));
+    auto append = rewriter.create<AppendKVOp>(
+        loc, op.getResult().getType(), /*block_indices=*/Type(), op.getCache(),
+        keys, op.getValues(), /*seq_ids=*/Value(), op.getSlots(), op.getLayer(),
+        /*block_size=*/IntegerAttr(),
+        /*max_seq_len=*/IntegerAttr());
+    rewriter.replaceOp(op, ValueRange{append.getResult(), rotated});
+    return success();
+  }
+};
+
 struct ConvertActivation : OpRewritePattern<ActivationOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -440,7 +464,8 @@ struct ConvertActivation : OpRewritePattern<ActivationOp> {
 
 void llmir::populateLLMToLinalgPatterns(RewritePatternSet &patterns) {
   patterns.add<ConvertActivation, ConvertEmbedding, ConvertLinear, ConvertRope,
-               ConvertRopeTable, UnfuseQuantizedMatmul>(patterns.getContext());
+               ConvertRopeTable, UnfuseQuantizedMatmul, UnfuseRopeAppend>(
+      patterns.getContext());
   llmir::reference::populateAttentionPatterns(patterns);
   llmir::reference::populateMixtureOfExpertsPatterns(patterns);
   llmir::reference::populateNormalizationPatterns(patterns);

@@ -31,7 +31,7 @@ struct ConvertLLMToLinalgPass
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LayerNormOp,
-                        LinearOp, MoEOp, RMSNormOp, RopeOp>();
+                        LinearOp, MoEOp, RMSNormOp, RopeAppendKVOp, RopeOp>();
     // The bare product is converted with its weight.
     target.addDynamicallyLegalOp<QuantizedMatmulOp>([](QuantizedMatmulOp op) {
       return !op.getNorm() && !op.getActivation() && !op.getGated();

@@ -148,25 +148,32 @@ static LogicalResult verifyColumns(Operation *op, Value blockIndices,
                            << cache.getMaxBlocksPerSequence() << " blocks";
 }
 
+/// Checks what is appended to a cache: keys and values of `rank` dimensions,
+/// and that the result is of the cache's type.
+template <typename Op> static LogicalResult verifyAppend(Op op, int64_t rank) {
+  PagedKVCacheType cache = op.getCache().getType();
+  Value keys = op.getKeys(), values = op.getValues();
+  if (op.getResult().getType() != cache)
+    return op.emitOpError() << "result is " << op.getResult().getType()
+                            << ", but must be the operand's " << cache;
+  if (failed(verifyRank(op, "keys", keys.getType(), rank)) ||
+      failed(verifyRank(op, "values", values.getType(), rank)))
+    return failure();
+  if (failed(verifyCompatibleShape(keys.getType(), values.getType())))
+    return op.emitOpError()
+           << "values are " << values.getType()
+           << ", but must have the keys' shape, that of " << keys.getType();
+  return verifyKVHeads(op, keys, values, cache);
+}
+
 LogicalResult AppendKVOp::verify() {
   PagedKVCacheType cache = getCache().getType();
-  if (getResult().getType() != cache)
-    return emitOpError() << "result is " << getResult().getType()
-                         << ", but must be the operand's " << cache;
   bool allocates = static_cast<bool>(getSeqIds());
   if (allocates == static_cast<bool>(getSlots()))
     return emitOpError("needs either seq_ids or slots");
   if (allocates != static_cast<bool>(getBlockIndices()))
     return emitOpError("returns block_indices with seq_ids, and only then");
-  int64_t rank = allocates ? 4 : 3;
-  if (failed(verifyRank(*this, "keys", getKeys().getType(), rank)) ||
-      failed(verifyRank(*this, "values", getValues().getType(), rank)))
-    return failure();
-  if (failed(verifyCompatibleShape(getKeys().getType(), getValues().getType())))
-    return emitOpError() << "values are " << getValues().getType()
-                         << ", but must have the keys' shape, that of "
-                         << getKeys().getType();
-  if (failed(verifyKVHeads(*this, getKeys(), getValues(), cache)))
+  if (failed(verifyAppend(*this, allocates ? 4 : 3)))
     return failure();
   if (allocates && rankedType(getKeys()).getDimSize(1) > cache.getMaxSeqLen())
     return emitOpError() << "keys have " << rankedType(getKeys()).getDimSize(1)
@@ -199,6 +206,28 @@ LogicalResult AppendKVOp::verify() {
     return emitOpError() << "max_seq_len is "
                          << static_cast<int32_t>(*getMaxSeqLen())
                          << ", but the cache's is " << cache.getMaxSeqLen();
+  return verifyLayer(*this, getLayer(), cache);
+}
+
+LogicalResult RopeAppendKVOp::verify() {
+  PagedKVCacheType cache = getCache().getType();
+  if (failed(verifyAppend(*this, 3)) ||
+      failed(verifyRotation(*this, "keys", getKeys(), getTable(),
+                            getPositions())) ||
+      failed(verifyRotation(*this, "query", getQuery(), getTable(),
+                            getPositions())) ||
+      failed(verifyRank(*this, "slots", getSlots().getType(), 1)) ||
+      failed(verifyDim(
+          *this, "the number of slots", rankedType(getSlots()).getDimSize(0),
+          rankedType(getKeys()).getDimSize(0), "the keys' number of tokens")) ||
+      failed(verifyHeads(*this, rankedType(getQuery()).getDimSize(1),
+                         cache.getKvHeads())) ||
+      failed(verifyDim(*this, "the query's head_dim",
+                       rankedType(getQuery()).getDimSize(2), cache.getHeadDim(),
+                       "the cache's")) ||
+      failed(verifyResultShape(*this, getRotated().getType(),
+                               rankedType(getQuery()).getShape())))
+    return failure();
   return verifyLayer(*this, getLayer(), cache);
 }
 
@@ -346,6 +375,11 @@ struct DropAttentionSizes : OpRewritePattern<PagedAttentionOp> {
 void AppendKVOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
                                              MLIRContext *context) {
   patterns.add<DropLayerZero<AppendKVOp>, DropAppendSizes>(context);
+}
+
+void RopeAppendKVOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                                 MLIRContext *context) {
+  patterns.add<DropLayerZero<RopeAppendKVOp>>(context);
 }
 
 void LookupKVOp::getCanonicalizationPatterns(RewritePatternSet &patterns,

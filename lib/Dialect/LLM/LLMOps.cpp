@@ -407,28 +407,11 @@ LogicalResult RopeOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
 }
 
 LogicalResult RopeOp::verify() {
-  if (failed(verifyRank(*this, "input", getInput().getType(), 3)) ||
-      failed(verifyRank(*this, "table", getTable().getType(), 3)) ||
-      failed(verifyRank(*this, "positions", getPositions().getType(), 1)))
+  if (failed(verifyRotation(*this, "input", getInput(), getTable(),
+                            getPositions())))
     return failure();
-  auto input = rankedType(getInput());
-  auto table = rankedType(getTable());
-  int64_t headDim = input.getDimSize(2), half = table.getDimSize(2);
-  if (ShapedType::isDynamic(headDim) || headDim < 2)
-    return emitOpError() << "head_dim must be static and at least 2, but the "
-                            "input is "
-                         << input;
-  if (table.getDimSize(1) != 2 || ShapedType::isDynamic(half) || half == 0 ||
-      2 * half > headDim)
-    return emitOpError() << "table is " << table
-                         << ", but must have the shape [positions, 2, N] with "
-                            "N from 1 to "
-                         << headDim / 2 << ", half of head_dim";
-  if (failed(verifyDim(*this, "the number of positions",
-                       rankedType(getPositions()).getDimSize(0),
-                       input.getDimSize(0), "the input's number of tokens")))
-    return failure();
-  return verifyResultShape(*this, getResult().getType(), input.getShape());
+  return verifyResultShape(*this, getResult().getType(),
+                           rankedType(getInput()).getShape());
 }
 
 LogicalResult ActivationOp::inferReturnTypes(MLIRContext *,

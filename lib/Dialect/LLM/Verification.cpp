@@ -47,6 +47,30 @@ LogicalResult llmir::llm::verifyResultShape(Operation *op, Type result,
                                                     type.getElementType());
 }
 
+LogicalResult llmir::llm::verifyRotation(Operation *op, StringRef name,
+                                         Value heads, Value table,
+                                         Value positions) {
+  if (failed(verifyRank(op, name, heads.getType(), 3)) ||
+      failed(verifyRank(op, "table", table.getType(), 3)) ||
+      failed(verifyRank(op, "positions", positions.getType(), 1)))
+    return failure();
+  RankedTensorType type = rankedType(heads), rows = rankedType(table);
+  int64_t headDim = type.getDimSize(2), half = rows.getDimSize(2);
+  if (ShapedType::isDynamic(headDim) || headDim < 2)
+    return op->emitOpError() << "head_dim must be static and at least 2, but "
+                                "the "
+                             << name << " is " << type;
+  if (rows.getDimSize(1) != 2 || ShapedType::isDynamic(half) || half == 0 ||
+      2 * half > headDim)
+    return op->emitOpError()
+           << "table is " << rows
+           << ", but must have the shape [positions, 2, N] with N from 1 to "
+           << headDim / 2 << ", half of head_dim";
+  return verifyDim(op, "the number of positions",
+                   rankedType(positions).getDimSize(0), type.getDimSize(0),
+                   ("the number of tokens of the " + name).str());
+}
+
 LogicalResult llmir::llm::inferLike(Value like, ArrayRef<int64_t> shape,
                                     SmallVectorImpl<Type> &inferred) {
   inferred.push_back(

@@ -29,6 +29,12 @@ mlir::LogicalResult verifyDim(mlir::Operation *op, llvm::StringRef name,
 mlir::LogicalResult verifyResultShape(mlir::Operation *op, mlir::Type result,
                                       llvm::ArrayRef<int64_t> expected);
 
+/// Checks that heads [T, H, D], called `name`, can be rotated by the rows of a
+/// table [S, 2, R/2] that positions [T] name.
+mlir::LogicalResult verifyRotation(mlir::Operation *op, llvm::StringRef name,
+                                   mlir::Value heads, mlir::Value table,
+                                   mlir::Value positions);
+
 /// Checks a norm before a product of so many inputs; `epsilon` is there if and
 /// only if it is.
 template <typename Product>

@@ -130,6 +130,16 @@ struct AppendArgs {
   const int32_t *slots;
 };
 
+/// New tokens whose queries and keys are rotated first. The keys are f32, bf16
+/// or f16, and so is the query.
+struct RopeArgs {
+  AppendArgs append;
+  const llmir_tensor *query;   ///< [tokens, heads, headDim]
+  const llmir_tensor *table;   ///< [positions, 2, half], f32
+  const int32_t *positions;    ///< Of each token.
+  const llmir_tensor *rotated; ///< [tokens, heads, headDim], f32
+};
+
 /// Query vectors [vectorBegin, vectorEnd) of each of some KV heads, counted row
 /// by row and then head by head, of one sequence: itemVectors at most of all
 /// heads together. All rows end in the same chunk.
@@ -150,6 +160,11 @@ struct AttentionKernels {
   int64_t (*partialFloats)(int64_t headDim, int64_t vectors);
   /// Stores tokens [begin, end).
   void (*append)(const AppendArgs &args, int64_t begin, int64_t end);
+  /// Floats that `ropeAppend` works in.
+  int64_t (*ropeScratchFloats)(int64_t kvHeads, int64_t headDim);
+  /// Rotates the queries and keys of tokens [begin, end), and stores them.
+  void (*ropeAppend)(const RopeArgs &args, int64_t begin, int64_t end,
+                     float *scratch);
   void (*run)(const AttentionArgs &args, const AttentionItem &item,
               float *scratch);
   /// Writes the output of an item from the states of its partitions.

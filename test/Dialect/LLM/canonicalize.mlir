@@ -50,6 +50,16 @@ func.func @layer_0(%kv: !kv, %k: tensor<?x16x64xf16>, %slots: tensor<?xi32>,
     : (!kv, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?xi32>, index) -> !kv
   return %keys, %o, %0 : tensor<1x128x16x64xf16>, tensor<?x16x64xf16>, !kv
 }
+// CHECK-LABEL: func @layer_zero_of_rotated
+func.func @layer_zero_of_rotated(%kv: !kv, %k: tensor<?x16x64xf16>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>)
+    -> (!kv, tensor<?x16x64xf16>) {
+  %layer = arith.constant 0 : index
+  // CHECK-NOT: arith.constant
+  // CHECK: llm.rope_append_kv {{.*}} slots %{{[^ ]*}} :
+  %0, %1 = llm.rope_append_kv %kv, %k, %k, %k, %t, %p slots %p layer %layer
+    : (!kv, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>, index) -> (!kv, tensor<?x16x64xf16>)
+  return %0, %1 : !kv, tensor<?x16x64xf16>
+}
 
 // -----
 

@@ -20,6 +20,7 @@ func.func @unused_values(
   %6 = llm.activation silu %x : (tensor<2x64xf32>) -> tensor<2x64xf32>
   %7 = llm.attention %q, %q, %q : (tensor<2x3x16x64xf16>, tensor<2x3x16x64xf16>, tensor<2x3x16x64xf16>) -> tensor<2x3x16x64xf16>
   %8 = llm.append_kv %kv, %k, %k slots %p : (!kv, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?xi32>) -> !kv
+  %12, %13 = llm.rope_append_kv %kv, %k, %k, %k, %1, %p slots %p : (!kv, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<512x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!kv, tensor<?x16x64xf16>)
   %9, %10 = llm.lookup_kv %kv, %b, %lens : (!kv, tensor<2x8xi32>, tensor<2xi32>) -> (tensor<2x8x16x64xf16>, tensor<2x8x16x64xf16>)
   %11 = llm.paged_attention %k, %kv, %b, %lens rows %rows : (tensor<?x16x64xf16>, !kv, tensor<2x8xi32>, tensor<2xi32>, tensor<3xi32>) -> tensor<?x16x64xf16>
   return

@@ -1093,7 +1093,7 @@ func.func @case(%x: tensor<?x6x32xf32>, %t: tensor<512x2x16xf64>, %p: tensor<?xi
 
 // As many positions as tokens.
 func.func @case(%x: tensor<4x6x32xf32>, %t: tensor<512x2x16xf32>, %p: tensor<3xi32>) {
-  // expected-error @+1 {{'llm.rope' op the number of positions is 3, but must be 4, the input's number of tokens}}
+  // expected-error @+1 {{'llm.rope' op the number of positions is 3, but must be 4, the number of tokens of the input}}
   %0 = llm.rope %x, %t, %p : (tensor<4x6x32xf32>, tensor<512x2x16xf32>, tensor<3xi32>) -> tensor<4x6x32xf32>
   return
 }
@@ -1623,6 +1623,111 @@ func.func @case(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %k: tensor<
   %l = arith.constant -1 : index
   // expected-error @+1 {{'llm.append_kv' op layer -1 is not one of the 12 layers of the cache}}
   %0 = llm.append_kv %kv, %k, %v slots %i layer %l : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x16x64xf16>, tensor<?x16x64xf16>, tensor<?xi32>, index) -> !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+  return
+}
+
+// -----
+
+func.func @rope_append_result(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op result is '!llm.paged_kv_cache<f16, 12, 16, 64, 16, 2048>', but must be the operand's '!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>'}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 2048>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_keys_rank(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op keys must be a tensor of rank 3, but is 'tensor<16x64xf32>'}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_values(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x32xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op values are 'tensor<?x16x32xf32>', but must have the keys' shape, that of 'tensor<?x16x64xf32>'}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x32xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_kv_heads(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x8x64xf32>, %v: tensor<?x8x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op keys are 'tensor<?x8x64xf32>', but the cache has 16 KV heads of 64}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x8x64xf32>, tensor<?x8x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_table(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x33xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op table is 'tensor<64x2x33xf32>', but must have the shape [positions, 2, N] with N from 1 to 32, half of head_dim}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x33xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_positions(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<4x32x64xf32>, %k: tensor<4x16x64xf32>, %v: tensor<4x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<5xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op the number of positions is 5, but must be 4, the number of tokens of the keys}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<4x32x64xf32>, tensor<4x16x64xf32>, tensor<4x16x64xf32>, tensor<64x2x32xf32>, tensor<5xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<4x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_query_tokens(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<5x32x64xf32>, %k: tensor<4x16x64xf32>, %v: tensor<4x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<4xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op the number of positions is 4, but must be 5, the number of tokens of the query}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<5x32x64xf32>, tensor<4x16x64xf32>, tensor<4x16x64xf32>, tensor<64x2x32xf32>, tensor<4xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<5x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_slots(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<4x16x64xf32>, %v: tensor<4x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<3xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op the number of slots is 3, but must be 4, the keys' number of tokens}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<4x16x64xf32>, tensor<4x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<3xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_slots_rank(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<1x?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op slots must be a tensor of rank 1, but is 'tensor<1x?xi32>'}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<1x?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_query_heads(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x24x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op the number of query heads must be a positive multiple of the KV heads, but there are 24 and 16}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x24x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x24x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_head_dim(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x80xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op the query's head_dim is 80, but must be 64, the cache's}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x80xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x80xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_rotated(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  // expected-error @+1 {{'llm.rope_append_kv' op result is 'tensor<?x16x64xf32>', but must have the shape 'tensor<?x32x64xf32>'}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x16x64xf32>)
+  return
+}
+
+// -----
+
+func.func @rope_append_layer(%kv: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>, %t: tensor<64x2x32xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>) {
+  %l = arith.constant 12 : index
+  // expected-error @+1 {{'llm.rope_append_kv' op layer 12 is not one of the 12 layers of the cache}}
+  %0, %1 = llm.rope_append_kv %kv, %q, %k, %v, %t, %p slots %s layer %l : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<64x2x32xf32>, tensor<?xi32>, tensor<?xi32>, index) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
   return
 }
 

@@ -326,3 +326,16 @@ func.func @twice(%kv: !kv, %k: tensor<?x2x4xf32>, %slots: tensor<?xi32>,
     : (!kv, !kv, tensor<?x2x4xf32>, tensor<?xi32>, tensor<1x2xi32>, tensor<1xi32>) -> (!kv, tensor<1x32x2x4xf32>)
   return %0 : !kv
 }
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// An append that rotates its keys consumes the cache like any other.
+func.func @rotated(%kv: !kv, %k: tensor<?x2x4xf32>, %table: tensor<64x2x2xf32>, %slots: tensor<?xi32>) -> !kv {
+  // expected-note @+1 {{consumed here}}
+  %0, %q = llm.rope_append_kv %kv, %k, %k, %k, %table, %slots slots %slots
+    : (!kv, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<64x2x2xf32>, tensor<?xi32>, tensor<?xi32>) -> (!kv, tensor<?x2x4xf32>)
+  // expected-error @+1 {{consumes a cache that is consumed already}}
+  return %kv : !kv
+}

@@ -172,6 +172,33 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
 
 !kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
 
+// So must the layer exist whose keys are rotated on the way.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %r = llm.rope_table {theta = 1.0e+04 : f64} : tensor<64x2x2xf32>
+    %t = llm.parameter "model"::"t" : tensor<64x8xf32>
+    %x = llm.embedding %ids, %t : (tensor<?xi32>, tensor<64x8xf32>) -> tensor<?x8xf32>
+    %k = tensor.expand_shape %x [[0], [1, 2]] : tensor<?x8xf32> into tensor<?x2x4xf32>
+    %n = arith.constant 2 : index
+    // expected-error @+1 {{layer 2 is not one of the 2 layers of the cache}}
+    %kv1 = call @layer(%kv, %n, %k, %r, %positions, %slots) : (!kv, index, tensor<?x2x4xf32>, tensor<64x2x2xf32>, tensor<?xi32>, tensor<?xi32>) -> !kv
+    return %e, %kv1 : tensor<?x64xf32>, !kv
+  }
+  func.func private @layer(%kv: !kv, %layer: index, %k: tensor<?x2x4xf32>, %r: tensor<64x2x2xf32>, %p: tensor<?xi32>, %slots: tensor<?xi32>) -> !kv {
+    %0, %1 = llm.rope_append_kv %kv, %k, %k, %k, %r, %p slots %slots layer %layer
+      : (!kv, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<64x2x2xf32>, tensor<?xi32>, tensor<?xi32>, index) -> (!kv, tensor<?x2x4xf32>)
+    return %0 : !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
 // Layers are known when compiling.
 module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
   func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,

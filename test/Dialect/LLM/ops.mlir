@@ -356,6 +356,31 @@ func.func @append_kv_optional(
   return %kv2 : !kv_cache_t
 }
 
+// CHECK-LABEL: func @example_rope_append_kv
+func.func @example_rope_append_kv(
+    %kv: !kv_cache_t, %q: tensor<?x32x64xf32>, %k: tensor<?x16x64xf32>, %v: tensor<?x16x64xf32>,
+    %table: tensor<4096x2x32xf32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>, %layer: index)
+    -> (!kv_cache_t, tensor<?x32x64xf32>) {
+  // CHECK: %{{.*}}, %{{.*}} = llm.rope_append_kv %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{[^ ]*}} slots %{{[^ ]*}} layer %{{[^ ]*}} : (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>, tensor<?x16x64xf32>, tensor<?x16x64xf32>, tensor<4096x2x32xf32>, tensor<?xi32>, tensor<?xi32>, index) -> (!llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>, tensor<?x32x64xf32>)
+  %kv1, %rotated = llm.rope_append_kv %kv, %q, %k, %v, %table, %positions
+                     slots %slots layer %layer
+    : (!kv_cache_t, tensor<?x32x64xf32>, tensor<?x16x64xf32>,
+       tensor<?x16x64xf32>, tensor<4096x2x32xf32>, tensor<?xi32>, tensor<?xi32>,
+       index) -> (!kv_cache_t, tensor<?x32x64xf32>)
+  return %kv1, %rotated : !kv_cache_t, tensor<?x32x64xf32>
+}
+
+// Of other types, partly rotated, in layer 0.
+// CHECK-LABEL: func @rope_append_kv_types
+func.func @rope_append_kv_types(
+    %kv: !kv_cache_t, %q: tensor<3x16x64xbf16>, %k: tensor<3x16x64xf32>, %v: tensor<3x16x64xf16>,
+    %table: tensor<4096x2x5xf32>, %p: tensor<3xi32>) -> tensor<3x16x64xf32> {
+  // CHECK: llm.rope_append_kv {{.*}} slots %{{[^ ]*}} : (
+  %kv1, %rotated = llm.rope_append_kv %kv, %q, %k, %v, %table, %p slots %p
+    : (!kv_cache_t, tensor<3x16x64xbf16>, tensor<3x16x64xf32>, tensor<3x16x64xf16>, tensor<4096x2x5xf32>, tensor<3xi32>, tensor<3xi32>) -> (!kv_cache_t, tensor<3x16x64xf32>)
+  return %rotated : tensor<3x16x64xf32>
+}
+
 // CHECK-LABEL: func @example_lookup_kv
 func.func @example_lookup_kv(%kv: !kv_cache_t, %blocks: tensor<2x8xi32>,
                              %seq_lens: tensor<2xi32>, %layer: index)

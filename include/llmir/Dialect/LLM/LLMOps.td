@@ -401,6 +401,42 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
+def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [Pure]> {
+  let summary = "rotates queries and keys, and appends to a paged cache";
+  let description = [{
+    `llm.rope` of the query and of the keys, and `llm.append_kv` of these keys and
+    of the values by `slots`, in one:
+
+        result  = append_kv(cache, rope(keys, table, positions), values, slots)
+        rotated = rope(query, table, positions)
+
+    A rotated key is rounded once, to the cache's element type. Query: [T, Hq, D];
+    keys and values: [T, Hkv, D]; table: [S, 2, R/2] with R <= D; positions and
+    slots: [T].
+
+    ```mlir
+    !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+    %kv1, %rotated = llm.rope_append_kv %kv, %q, %k, %v, %table, %positions
+                       slots %slots layer %layer
+      : (!kv_cache_t, tensor<?x32x64xf32>, tensor<?x16x64xf32>,
+         tensor<?x16x64xf32>, tensor<4096x2x32xf32>, tensor<?xi32>, tensor<?xi32>,
+         index) -> (!kv_cache_t, tensor<?x32x64xf32>)
+    ```
+  }];
+  let arguments = (ins LLM_PagedKVCacheType:$cache, LLM_FloatTensor:$query,
+                       LLM_FloatTensor:$keys, LLM_FloatTensor:$values,
+                       RankedTensorOf<[F32]>:$table, LLM_IndexTensor:$positions,
+                       LLM_IndexTensor:$slots, Optional<Index>:$layer);
+  let results = (outs LLM_PagedKVCacheType:$result, LLM_FloatTensor:$rotated);
+  let assemblyFormat = [{
+    $cache `,` $query `,` $keys `,` $values `,` $table `,` $positions
+    `slots` $slots (`layer` $layer^)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
+
 def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
   let summary = "gathers a sequence's keys and values from a paged cache";
   let description = [{

@@ -215,6 +215,57 @@ def LLMFuseResidual : Pass<"llm-fuse-residual"> {
   ];
 }
 
+def LLMFuseRopeAppend : Pass<"llm-fuse-rope-append"> {
+  let summary = "Make one op of rotating queries and keys and of the append";
+  let description = [{
+    Turns an `llm.append_kv` by slots of keys that `llm.rope` has rotated, and that
+    nothing else reads, into `llm.rope_append_kv`, together with the rotation of the
+    queries whose attention reads the cache that it returns. Both rotations must be
+    by the same table and positions, and keys rounded to f32 or to the cache's
+    type, so that no number changes.
+
+    ```mlir
+    !kv = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
+    func.func @layer(%kv: !kv, %q: tensor<?x4x4xf32>, %k: tensor<?x2x4xf32>,
+                     %v: tensor<?x2x4xf32>, %table: tensor<64x2x2xf32>,
+                     %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                     %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>,
+                     %rows: tensor<?xi32>) -> (tensor<?x4x4xf32>, !kv) {
+      %q_rot = llm.rope %q, %table, %positions
+        : (tensor<?x4x4xf32>, tensor<64x2x2xf32>, tensor<?xi32>)
+        -> tensor<?x4x4xf32>
+      %k_rot = llm.rope %k, %table, %positions
+        : (tensor<?x2x4xf32>, tensor<64x2x2xf32>, tensor<?xi32>)
+        -> tensor<?x2x4xf32>
+      %kv1 = llm.append_kv %kv, %k_rot, %v slots %slots
+        : (!kv, tensor<?x2x4xf32>, tensor<?x2x4xf32>, tensor<?xi32>) -> !kv
+      %o = llm.paged_attention %q_rot, %kv1, %blocks, %lens rows %rows
+        : (tensor<?x4x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>)
+        -> tensor<?x4x4xf32>
+      return %o, %kv1 : tensor<?x4x4xf32>, !kv
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @layer(...) -> (tensor<?x4x4xf32>, !llm.paged_kv_cache<f32, 1, 2, 4,
+        16, 64>) {
+      %result, %rotated = llm.rope_append_kv %arg0, %arg1, %arg2, %arg3, %arg4,
+          %arg5 slots %arg6 : (!llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>,
+          tensor<?x4x4xf32>, tensor<?x2x4xf32>, tensor<?x2x4xf32>,
+          tensor<64x2x2xf32>, tensor<?xi32>, tensor<?xi32>) ->
+          (!llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>, tensor<?x4x4xf32>)
+      %0 = llm.paged_attention %rotated, %result, ...
+      return %0, %result : ...
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFused", "num-fused", "Number of appends that rotate">
+  ];
+}
+
 def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
   let summary = "Turn products into such of quantized weights";
   let description = [{

@@ -178,6 +178,9 @@ private:
       if (auto append = dyn_cast<AppendKVOp>(op))
         std::tie(layer, cache) =
             std::tuple(append.getLayer(), append.getCache());
+      else if (auto append = dyn_cast<RopeAppendKVOp>(op))
+        std::tie(layer, cache) =
+            std::tuple(append.getLayer(), append.getCache());
       else if (auto lookup = dyn_cast<LookupKVOp>(op))
         std::tie(layer, cache) =
             std::tuple(lookup.getLayer(), lookup.getCache());

@@ -179,6 +179,24 @@ typedef struct llmir_runtime {
                           const llmir_tensor *row_starts,
                           const llmir_attention_params *params,
                           const llmir_tensor *out);
+
+  /* Rotates the query and the keys of token t by row positions[t] of the table,
+   * as llm.rope defines it: with half = R / 2, and for i < half,
+   *   rotated[i]        = x[i] * cos[i] - x[i + half] * sin[i]
+   *   rotated[i + half] = x[i + half] * cos[i] + x[i] * sin[i]
+   * each product and sum rounded by itself; what lies beyond R stays. The query
+   * goes to `rotated`, the keys and the values where append_kv would store
+   * them. query: [T, H, D] and keys: [T, KV heads, D], both f32, bf16 or f16.
+   * values: as append_kv takes them. table: [S, 2, half], f32, the cosines of a
+   * position and then the sines. positions, slots: [T], i32. rotated: [T, H,
+   * D], f32. */
+  void (*rope_append_kv)(llmir_context *context, llmir_kv_cache *cache,
+                         int64_t layer, const llmir_tensor *query,
+                         const llmir_tensor *keys, const llmir_tensor *values,
+                         const llmir_tensor *table,
+                         const llmir_tensor *positions,
+                         const llmir_tensor *slots,
+                         const llmir_tensor *rotated);
 } llmir_runtime;
 
 /* One step over a ragged batch: the new tokens of any number of sequences laid

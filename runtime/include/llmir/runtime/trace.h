@@ -17,7 +17,7 @@ namespace llmir::runtime {
 
 /// A call of the table, in the order of the program.
 struct TracedCall {
-  enum Kind { Rows, Linear, Append, Attention };
+  enum Kind { Rows, Linear, Append, Attention, RopeAppend };
   Kind kind;
   double seconds;
 };
