@@ -216,6 +216,8 @@ void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
     entry["integers"] =
         product && (product.getInputType() ||
                     isa<QuantizedTensorType>(product.getInput().getType()));
+    auto query = op.getAttrOfType<TypeAttr>("query_type");
+    entry["query_type"] = query ? nameOf(query.getValue()) : std::string();
     auto window = op.getAttrOfType<IntegerAttr>("window");
     entry["window"] = window ? window.getInt() : 0;
     list.append(entry);

@@ -53,7 +53,7 @@ class Op:
     weight_bytes: of that and of all other weights, such as a bias.
     row_bytes: what one row of inputs and results takes.
     on_logits: whether its rows are those whose logits are asked for.
-    multiplier: what limits a product: f32, bf16 or int8; "" of other ops.
+    multiplier: what limits a product or attention: f32, bf16 or int8; "" is f32.
     heads, kv_heads, head_dim, cache_bits, window: of attention.
     """
 
@@ -154,6 +154,8 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
         if entry["op"] == "paged_attention":
             query = entry["operands"][0]["shape"]
             op |= {
+                # Of bf16 queries and a bf16 cache, or one that is widened to bf16.
+                "multiplier": entry["query_type"],
                 "heads": query[-2],
                 "head_dim": query[-1],
                 "kv_heads": cache["kv_heads"],
