@@ -17,6 +17,49 @@ func.func @embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>) -> tens
 
 // -----
 
+// From panels of pairs, a pair at a time.
+// CHECK-LABEL: func @embedding_in_pairs
+// CHECK-SAME: (%[[IDS:.*]]: tensor<?xi32>, %[[TABLE:.*]]: tensor<32x96x32x2xbf16>)
+// CHECK-DAG: %[[C32:.*]] = arith.constant 32 : index
+// CHECK: %[[EMPTY:.*]] = tensor.empty(%{{.*}}) : tensor<?x96x2xf32>
+// CHECK: %[[ROWS:.*]] = linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "parallel"]} ins(%[[IDS]] : {{.*}}) outs(%[[EMPTY]] :
+// CHECK: %[[ROW:.*]] = arith.index_cast %{{.*}} : i32 to index
+// CHECK-DAG: %[[PANEL:.*]] = arith.divui %[[ROW]], %[[C32]]
+// CHECK-DAG: %[[LANE:.*]] = arith.remui %[[ROW]], %[[C32]]
+// CHECK-DAG: %[[PAIR:.*]] = linalg.index 1
+// CHECK-DAG: %[[WHICH:.*]] = linalg.index 2
+// CHECK: %[[E:.*]] = tensor.extract %[[TABLE]][%[[PANEL]], %[[PAIR]], %[[LANE]], %[[WHICH]]]
+// CHECK: arith.extf %[[E]] : bf16 to f32
+// CHECK: tensor.collapse_shape %[[ROWS]] {{\[\[}}0], [1, 2]] : tensor<?x96x2xf32> into tensor<?x192xf32>
+func.func @embedding_in_pairs(%ids: tensor<?xi32>, %table: tensor<32x96x32x2xbf16>) -> tensor<?x192xf32> {
+  %0 = llm.embedding %ids, %table : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
+  return %0 : tensor<?x192xf32>
+}
+
+// -----
+
+// From panels of single numbers, and an odd number of those in pairs.
+// CHECK-LABEL: func @embedding_in_panels
+// CHECK-SAME: (%{{.*}}: tensor<?xi32>, %[[A:.*]]: tensor<2x7x32xf16>, %[[B:.*]]: tensor<2x16x32x2xbf16>)
+// CHECK-DAG: %[[C2:.*]] = arith.constant 2 : index
+// CHECK: %[[PANEL:.*]] = arith.divui
+// CHECK: %[[LANE:.*]] = arith.remui
+// CHECK: %[[K:.*]] = linalg.index 1
+// CHECK: tensor.extract %[[A]][%[[PANEL]], %[[K]], %[[LANE]]]
+// CHECK: %[[PANEL:.*]] = arith.divui
+// CHECK: %[[LANE:.*]] = arith.remui
+// CHECK: %[[K:.*]] = linalg.index 1
+// CHECK-DAG: %[[PAIR:.*]] = arith.divui %[[K]], %[[C2]]
+// CHECK-DAG: %[[WHICH:.*]] = arith.remui %[[K]], %[[C2]]
+// CHECK: tensor.extract %[[B]][%[[PANEL]], %[[PAIR]], %[[LANE]], %[[WHICH]]]
+func.func @embedding_in_panels(%ids: tensor<?xi32>, %a: tensor<2x7x32xf16>, %b: tensor<2x16x32x2xbf16>) -> (tensor<?x7xf32>, tensor<?x7xf32>) {
+  %0 = llm.embedding %ids, %a : (tensor<?xi32>, tensor<2x7x32xf16>) -> tensor<?x7xf32>
+  %1 = llm.embedding %ids, %b : (tensor<?xi32>, tensor<2x16x32x2xbf16>) -> tensor<?x7xf32>
+  return %0, %1 : tensor<?x7xf32>, tensor<?x7xf32>
+}
+
+// -----
+
 // The sum is in f32, from 0 on; the weight is read by rows.
 // CHECK-DAG: #[[X:.*]] = affine_map<(d0, d1, d2) -> (d0, d2)>
 // CHECK-DAG: #[[W:.*]] = affine_map<(d0, d1, d2) -> (d1, d2)>

@@ -49,3 +49,17 @@ func.func @integers(%x: tensor<?x64xf32>, %w: !w) -> tensor<?x16xf32> {
   %0 = llm.quantized_matmul %a, %w : (!a, !w) -> tensor<?x16xf32>
   return %0 : tensor<?x16xf32>
 }
+
+// -----
+
+// A row out of panels: pairs are vectors, and the row is made where it is wanted.
+// CHECK-LABEL: func @gathered
+// CHECK: scf.forall (%[[T:.*]]) in
+// CHECK: scf.for %[[PAIR:.*]] = %{{.*}} to %c96
+// CHECK: vector.load %{{.*}}[%{{.*}}, %[[PAIR]], %{{.*}}] : memref<32x96x32x2xbf16{{.*}}>, vector<2xbf16>
+// CHECK: vector.store %{{.*}}[%[[T]], %[[PAIR]], %{{.*}}] : memref<?x96x2xf32>, vector<2xf32>
+// CHECK-NOT: scf.forall
+func.func @gathered(%ids: tensor<?xi32>, %table: tensor<32x96x32x2xbf16>) -> tensor<?x192xf32> {
+  %0 = llm.embedding %ids, %table : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
+  return %0 : tensor<?x192xf32>
+}

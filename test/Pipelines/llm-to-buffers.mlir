@@ -24,7 +24,8 @@
 // CHECK-SAME: (%{{[^ ]*}}: memref<?xi32>, {{.*}}: !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>, %[[WEIGHTS:[^ ]*]]: memref<?xi8>, %[[LOGITS:[^ ]*]]: memref<?x1024xf32>, %[[ARENA:[^ ]*]]: memref<?xi8>) {
 
 // The hidden states are one buffer, which both calls of the layer work on.
-// CHECK: %[[H:.*]] = memref.view %[[ARENA]][%{{.*}}][%{{.*}}] : memref<?xi8> to memref<?x192xf32>
+// CHECK: %[[PAIRS:.*]] = memref.view %[[ARENA]][%{{.*}}][%{{.*}}] : memref<?xi8> to memref<?x96x2xf32>
+// CHECK: %[[H:.*]] = memref.collapse_shape %[[PAIRS]] {{.*}} into memref<?x192xf32>
 // CHECK: call @decoder_layer(%[[H]], {{.*}}, %[[WEIGHTS]], %[[ARENA]]) : {{.*}} -> ()
 // CHECK: call @decoder_layer(%[[H]], {{.*}}, %[[WEIGHTS]], %[[ARENA]]) : {{.*}} -> ()
 // CHECK-NOT: call @decoder_layer

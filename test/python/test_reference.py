@@ -49,6 +49,31 @@ class TestEmbedding:
             exact = load(rows, table)[ids]
             assert np.array_equal(program.run(ids, rows), store(exact, result))
 
+    @pytest.mark.capability(
+        "Operations", "llm.embedding, packed", "{table}", "{result}"
+    )
+    @pytest.mark.parametrize(
+        ("table", "result"), [(a, b) for a in FLOATS for b in ("f32", "bf16")]
+    )
+    @pytest.mark.parametrize(("vocabulary", "size"), [(64, 32), (33, 30), (95, 7)])
+    def test_rows_out_of_panels(
+        self, table: str, result: str, vocabulary: int, size: int
+    ) -> None:
+        random = np.random.default_rng(size)
+        rows = normal(random, (vocabulary, size), table)
+        panels = pack(rows)
+        program = Program(
+            one_op(
+                "llm.embedding %0, %1",
+                ["tensor<?xi32>", shaped("x".join(map(str, panels.shape)), table)],
+                shaped(f"?x{size}", result),
+            )
+        )
+        # Every row there is, and some of them twice.
+        ids = np.append(random.permutation(vocabulary), [0, 0]).astype(np.int32)
+        expected = store(load(rows, table)[ids], result)
+        assert np.array_equal(program.run(ids, panels), expected)
+
 
 def linear(x: Array, weight: Array, dtypes: tuple[str, str]) -> Array:
     """Return the exact product."""

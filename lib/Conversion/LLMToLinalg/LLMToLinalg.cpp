@@ -31,25 +31,76 @@ struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
                                 PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
-    Maps maps(getContext(), 2);
+    if (hasPackedTable(op)) {
+      rewriter.replaceOp(op, gatherFromPanels(rewriter, op));
+      return success();
+    }
     SmallVector<Value> sizes;
     if (type.isDynamicDim(0))
       sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getIndices(), 0));
     if (type.isDynamicDim(1))
       sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getTable(), 1));
     Value empty = rewriter.create<tensor::EmptyOp>(loc, type, sizes);
-    rewriter.replaceOp(
-        op, generic(rewriter, loc, op.getIndices(), empty,
-                    {maps.first(1), maps.all()},
-                    {IteratorType::parallel, IteratorType::parallel},
-                    [&](Scalars &s, ValueRange arguments) {
-                      Value row = s.toIndex(arguments[0]);
-                      Value column = s.builder.create<linalg::IndexOp>(loc, 1);
-                      Value element = s.builder.create<tensor::ExtractOp>(
-                          loc, op.getTable(), ValueRange{row, column});
-                      return s.round(s.widen(element), type.getElementType());
-                    }));
+    rewriter.replaceOp(op,
+                       lookUp(rewriter, op, empty, [&](Scalars &s, Value row) {
+                         return SmallVector<Value>{
+                             row, s.builder.create<linalg::IndexOp>(loc, 1)};
+                       }));
     return success();
+  }
+
+private:
+  /// Fills `empty` with what the table has at the indices that `at` makes of a
+  /// row's number.
+  static Value
+  lookUp(PatternRewriter &rewriter, EmbeddingOp op, Value empty,
+         llvm::function_ref<SmallVector<Value>(Scalars &, Value)> at) {
+    Location loc = op.getLoc();
+    auto type = tensorType(empty);
+    unsigned rank = type.getRank();
+    Maps maps(rewriter.getContext(), rank);
+    return generic(rewriter, loc, op.getIndices(), empty,
+                   {maps.first(1), maps.all()},
+                   SmallVector<IteratorType>(rank, IteratorType::parallel),
+                   [&](Scalars &s, ValueRange arguments) {
+                     Value element = s.extract(op.getTable(),
+                                               at(s, s.toIndex(arguments[0])));
+                     return s.round(s.widen(element), type.getElementType());
+                   });
+  }
+
+  /// Rows whose numbers, or pairs of them, lie a panel's width apart.
+  static Value gatherFromPanels(PatternRewriter &rewriter, EmbeddingOp op) {
+    Location loc = op.getLoc();
+    auto type = tensorType(op.getResult());
+    int64_t columns = type.getDimSize(1);
+    bool inPairs = tensorType(op.getTable()).getRank() > 3;
+    // Both numbers of a pair are read at once.
+    bool byPairs = inPairs && columns % 2 == 0;
+    SmallVector<int64_t> shape = {type.getDimSize(0), columns};
+    if (byPairs)
+      shape = {type.getDimSize(0), columns / 2, 2};
+    SmallVector<Value> sizes;
+    if (type.isDynamicDim(0))
+      sizes.push_back(rewriter.create<tensor::DimOp>(loc, op.getIndices(), 0));
+    Value empty = rewriter.create<tensor::EmptyOp>(
+        loc, RankedTensorType::get(shape, type.getElementType()), sizes);
+    Value rows = lookUp(rewriter, op, empty, [&](Scalars &s, Value row) {
+      Value panel = s.div(row, s.index(kPanelWidth));
+      Value lane = s.rem(row, s.index(kPanelWidth));
+      Value first = s.builder.create<linalg::IndexOp>(loc, 1);
+      if (!inPairs)
+        return SmallVector<Value>{panel, first, lane};
+      if (byPairs)
+        return SmallVector<Value>{panel, first, lane,
+                                  s.builder.create<linalg::IndexOp>(loc, 2)};
+      return SmallVector<Value>{panel, s.div(first, s.index(2)), lane,
+                                s.rem(first, s.index(2))};
+    });
+    if (!byPairs)
+      return rows;
+    return rewriter.create<tensor::CollapseShapeOp>(
+        loc, type, rows, ArrayRef<ReassociationIndices>{{0}, {1, 2}});
   }
 };
 

@@ -131,6 +131,10 @@ bool llmir::llm::hasPackedWeight(LinearOp op) {
   return rankedType(op.getWeight()).getRank() > 2;
 }
 
+bool llmir::llm::hasPackedTable(EmbeddingOp op) {
+  return rankedType(op.getTable()).getRank() > 2;
+}
+
 bool llmir::llm::isEpilogue(ActivationKind kind) {
   return kind == ActivationKind::silu || kind == ActivationKind::gelu ||
          kind == ActivationKind::gelu_tanh || kind == ActivationKind::relu ||
@@ -272,15 +276,35 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *,
                                             SmallVectorImpl<Type> &inferred) {
   auto indices = rankedType(adaptor.getIndices());
   auto table = rankedType(adaptor.getTable());
-  if (indices.getRank() != 1 || table.getRank() != 2)
+  if (indices.getRank() != 1 || table.getRank() < 2)
     return inferSame(adaptor.getTable(), inferred);
-  return inferLike(adaptor.getTable(),
-                   {indices.getDimSize(0), table.getDimSize(1)}, inferred);
+  // Some of a packed table's columns may be padding.
+  int64_t columns =
+      table.getRank() > 2 ? ShapedType::kDynamic : table.getDimSize(1);
+  return inferLike(adaptor.getTable(), {indices.getDimSize(0), columns},
+                   inferred);
 }
 
 LogicalResult EmbeddingOp::verify() {
-  if (failed(verifyRank(*this, "indices", getIndices().getType(), 1)) ||
-      failed(verifyRank(*this, "table", getTable().getType(), 2)))
+  if (failed(verifyRank(*this, "indices", getIndices().getType(), 1)))
+    return failure();
+  if (hasPackedTable(*this)) {
+    auto table = rankedType(getTable()), result = rankedType(getResult());
+    if (failed(verifyRank(*this, "result", result, 2)))
+      return failure();
+    int64_t panels = table.getDimSize(0);
+    if (!ShapedType::isDynamic(panels) &&
+        getPackedType(
+            RankedTensorType::get({panels * kPanelWidth, result.getDimSize(1)},
+                                  table.getElementType())) == table)
+      return verifyResultShape(
+          *this, result,
+          {rankedType(getIndices()).getDimSize(0), result.getDimSize(1)});
+    return emitOpError() << "table is " << table << ", but must be a matrix or "
+                         << "its panels, of rows as the result has them, "
+                         << result;
+  }
+  if (failed(verifyRank(*this, "table", getTable().getType(), 2)))
     return failure();
   return verifyResultShape(*this, getResult().getType(),
                            {rankedType(getIndices()).getDimSize(0),

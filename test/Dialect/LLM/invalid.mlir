@@ -599,6 +599,77 @@ func.func @case(%i: tensor<2xi32>, %t: tensor<8xf32>) {
 
 // -----
 
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x7x32xf32>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<2x7x32xf32>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x8xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x7x32xf32>) -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x16x32x2xbf16>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<2x16x32x2xbf16>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x33xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x16x32x2xbf16>) -> tensor<2x33xf32>
+  return
+}
+
+// -----
+
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x7x16xf32>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<2x7x16xf32>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x7xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x7x16xf32>) -> tensor<2x7xf32>
+  return
+}
+
+// -----
+
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x16x32x2xf32>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<2x16x32x2xf32>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x32xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x16x32x2xf32>) -> tensor<2x32xf32>
+  return
+}
+
+// -----
+
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<?x7x32xf32>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<?x7x32xf32>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x7xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<?x7x32xf32>) -> tensor<2x7xf32>
+  return
+}
+
+// -----
+
+// Panels are those of rows like the result's.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x2x16x32x2xbf16>) {
+  // expected-error @+1 {{'llm.embedding' op table is 'tensor<2x2x16x32x2xbf16>', but must be a matrix or its panels, of rows as the result has them, 'tensor<2x32xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x2x16x32x2xbf16>) -> tensor<2x32xf32>
+  return
+}
+
+// -----
+
+// A row a token, of panels too.
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x7x32xf32>) {
+  // expected-error @+1 {{'llm.embedding' op result is 'tensor<3x7xf32>', but must have the shape 'tensor<2x7xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x7x32xf32>) -> tensor<3x7xf32>
+  return
+}
+
+// -----
+
+func.func @case(%i: tensor<2xi32>, %t: tensor<2x7x32xf32>) {
+  // expected-error @+1 {{'llm.embedding' op result must be a tensor of rank 2, but is 'tensor<2x7x1xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<2x7x32xf32>) -> tensor<2x7x1xf32>
+  return
+}
+
+// -----
+
 // A row a token.
 func.func @case(%i: tensor<?xi32>, %t: tensor<8x4xf32>) {
   // expected-error @+1 {{'llm.embedding' op result is 'tensor<?x5xf32>', but must have the shape 'tensor<?x4xf32>'}}

@@ -59,16 +59,86 @@ func.func private @layer(%x: tensor<?x32xf32>, %w: tensor<32x32xf32>) -> tensor<
 
 // -----
 
-// A tied embedding is looked up row by row and multiplied by: both forms stay.
+// A tied embedding is looked up row by row and multiplied by: its rows are read
+// from the panels, and it is stored once.
 // CHECK-LABEL: func @tied
-// CHECK: %[[E:.*]] = llm.parameter "model"::"embed" : tensor<64x32xbf16>
-// CHECK: %[[P:.*]] = llm.parameter "model"::"embed" from tensor<64x32xbf16> : tensor<2x16x32x2xbf16>
+// CHECK-NEXT: %[[P:.*]] = llm.parameter "model"::"embed" from tensor<61x32xbf16> : tensor<2x16x32x2xbf16>
+// CHECK-NEXT: %[[H:.*]] = llm.embedding %{{.*}}, %[[P]] : (tensor<?xi32>, tensor<2x16x32x2xbf16>) -> tensor<?x32xbf16>
+// CHECK-NEXT: llm.linear %[[H]], %[[P]] :
+func.func @tied(%ids: tensor<?xi32>) -> tensor<?x61xf32> {
+  %e = llm.parameter "model"::"embed" : tensor<61x32xbf16>
+  %h = llm.embedding %ids, %e : (tensor<?xi32>, tensor<61x32xbf16>) -> tensor<?x32xbf16>
+  %0 = llm.linear %h, %e : (tensor<?x32xbf16>, tensor<61x32xbf16>) -> tensor<?x61xf32>
+  return %0 : tensor<?x61xf32>
+}
+
+// -----
+
+// Whatever is looked up, and whichever op comes first.
+// CHECK-LABEL: func @tied_twice
+// CHECK-COUNT-1: llm.parameter
+// CHECK-NOT: llm.parameter
+func.func @tied_twice(%ids: tensor<?xi32>, %x: tensor<?x7xf16>) -> (tensor<?x7xf32>, tensor<?x7xf16>, tensor<?x64xf32>) {
+  %e = llm.parameter "model"::"embed" : tensor<64x7xf16>
+  %0 = llm.linear %x, %e : (tensor<?x7xf16>, tensor<64x7xf16>) -> tensor<?x64xf32>
+  %1 = llm.embedding %ids, %e : (tensor<?xi32>, tensor<64x7xf16>) -> tensor<?x7xf32>
+  %2 = llm.embedding %ids, %e : (tensor<?xi32>, tensor<64x7xf16>) -> tensor<?x7xf16>
+  return %1, %2, %0 : tensor<?x7xf32>, tensor<?x7xf16>, tensor<?x64xf32>
+}
+
+// -----
+
+// An embedding alone stays a matrix, and so does one whose product no kernel
+// computes.
+// CHECK-LABEL: func @untied
+// CHECK: %[[E:.*]] = llm.parameter "model"::"embed" : tensor<64x32xf32>
+// CHECK: %[[F:.*]] = llm.parameter "model"::"other" : tensor<64x32xbf16>
 // CHECK: llm.embedding %{{.*}}, %[[E]]
-// CHECK: llm.linear %{{.*}}, %[[P]]
-func.func @tied(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
+// CHECK: llm.embedding %{{.*}}, %[[F]]
+// CHECK: llm.linear %{{.*}}, %[[F]]
+func.func @untied(%ids: tensor<?xi32>) -> (tensor<?x32xf32>, tensor<?x64xf32>) {
+  %e = llm.parameter "model"::"embed" : tensor<64x32xf32>
+  %f = llm.parameter "model"::"other" : tensor<64x32xbf16>
+  %0 = llm.embedding %ids, %e : (tensor<?xi32>, tensor<64x32xf32>) -> tensor<?x32xf32>
+  %1 = llm.embedding %ids, %f : (tensor<?xi32>, tensor<64x32xbf16>) -> tensor<?x32xf32>
+  %2 = llm.linear %1, %f : (tensor<?x32xf32>, tensor<64x32xbf16>) -> tensor<?x64xf32>
+  return %0, %2 : tensor<?x32xf32>, tensor<?x64xf32>
+}
+
+// -----
+
+// Beside a gated product and one in a function the embedding keeps its rows.
+// CHECK-LABEL: func @tied_otherwise
+// CHECK-DAG: %[[E:.*]] = llm.parameter "model"::"embed" : tensor<64x32xf32>
+// CHECK-DAG: %[[P:.*]] = llm.parameter "model"::"embed" from tensor<64x32xf32> : tensor<2x32x32xf32>
+// CHECK-DAG: %[[G:.*]] = llm.parameter "model"::"embed" from tensor<64x32xf32> : tensor<1x2x32x32xf32>
+// CHECK: llm.embedding %{{.*}}, %[[E]]
+// CHECK: llm.linear %{{.*}}, %[[G]]
+// CHECK: call @head(%{{.*}}, %[[P]])
+func.func @tied_otherwise(%ids: tensor<?xi32>) -> (tensor<?x32xf32>, tensor<?x64xf32>) {
+  %e = llm.parameter "model"::"embed" : tensor<64x32xf32>
+  %0 = llm.embedding %ids, %e : (tensor<?xi32>, tensor<64x32xf32>) -> tensor<?x32xf32>
+  %1 = llm.linear %0, %e activation silu gated : (tensor<?x32xf32>, tensor<64x32xf32>) -> tensor<?x32xf32>
+  %2 = call @head(%0, %e) : (tensor<?x32xf32>, tensor<64x32xf32>) -> tensor<?x64xf32>
+  return %1, %2 : tensor<?x32xf32>, tensor<?x64xf32>
+}
+func.func private @head(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>) -> tensor<?x64xf32> {
+  %0 = llm.linear %x, %w : (tensor<?x32xf32>, tensor<64x32xf32>) -> tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// A quantized head has other numbers than the embedding.
+// CHECK-LABEL: func @tied_quantized
+// CHECK-DAG: %[[E:.*]] = llm.parameter "model"::"embed" : tensor<64x32xbf16>
+// CHECK-DAG: llm.parameter "model"::"embed" from tensor<64x32xbf16> : !llm.quantized_tensor<{{.*}}packing = panels>
+// CHECK: llm.embedding %{{.*}}, %[[E]]
+func.func @tied_quantized(%ids: tensor<?xi32>) -> tensor<?x64xf32> {
   %e = llm.parameter "model"::"embed" : tensor<64x32xbf16>
+  %q = llm.parameter "model"::"embed" from tensor<64x32xbf16> : !llm.quantized_tensor<64x32xi8, scales = f32, axis = 1>
   %h = llm.embedding %ids, %e : (tensor<?xi32>, tensor<64x32xbf16>) -> tensor<?x32xbf16>
-  %0 = llm.linear %h, %e : (tensor<?x32xbf16>, tensor<64x32xbf16>) -> tensor<?x64xf32>
+  %0 = llm.quantized_matmul %h, %q : (tensor<?x32xbf16>, !llm.quantized_tensor<64x32xi8, scales = f32, axis = 1>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
 

@@ -147,6 +147,22 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
 
 !kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
 
+// In panels, too.
+module attributes {llm.model = {vocab_size = 65 : i64, max_model_len = 64 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x65xf32>, !kv) {
+    %w = llm.parameter "model"::"w" from tensor<60x65xf32> : tensor<2x65x32xf32>
+    // expected-error @+1 {{the embedding has 64 rows, but vocab_size is 65}}
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<2x65x32xf32>) -> tensor<?x65xf32>
+    return %e, %kv : tensor<?x65xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
 // A layer that is passed to a function exists in the cache.
 module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
   func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,

@@ -101,12 +101,25 @@ func.func @rope_table_scaled() {
 //===----------------------------------------------------------------------===//
 
 // CHECK-LABEL: func @example_embedding
-func.func @example_embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>)
-    -> tensor<?x192xf32> {
+func.func @example_embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>,
+                             %packed: tensor<32x96x32x2xbf16>) -> tensor<?x192xf32> {
   // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
   %h = llm.embedding %ids, %table
     : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
+  // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
+  %g = llm.embedding %ids, %packed
+    : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
   return %h : tensor<?x192xf32>
+}
+
+// In panels without pairs, and of rows that are padded to a whole number of pairs.
+// CHECK-LABEL: func @embedding_packed
+func.func @embedding_packed(%ids: tensor<3xi32>, %a: tensor<2x7x32xf16>, %b: tensor<2x16x32x2xbf16>) {
+  // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<3xi32>, tensor<2x7x32xf16>) -> tensor<3x7xf32>
+  %0 = llm.embedding %ids, %a : (tensor<3xi32>, tensor<2x7x32xf16>) -> tensor<3x7xf32>
+  // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<3xi32>, tensor<2x16x32x2xbf16>) -> tensor<?x7xbf16>
+  %1 = llm.embedding %ids, %b : (tensor<3xi32>, tensor<2x16x32x2xbf16>) -> tensor<?x7xbf16>
+  return
 }
 
 // CHECK-LABEL: func @example_linear

@@ -46,6 +46,9 @@ mlir::Type getPackedType(mlir::Type weight, bool gated = false);
 /// Whether `op` multiplies by a weight that is packed into panels.
 bool hasPackedWeight(LinearOp op);
 
+/// Whether `op` looks rows up in a table that is packed into panels.
+bool hasPackedTable(EmbeddingOp op);
+
 /// Whether the runtime's products have this activation as an epilogue.
 bool isEpilogue(ActivationKind kind);
 

@@ -123,11 +123,14 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
   let description = [{
     `result[t, :] = table[indices[t], :]`. Looks up the embeddings of tokens, and
     also picks the rows of hidden states whose logits are asked for. Indices must
-    lie within the table.
+    lie within the table. A table that a product multiplies by as well may be
+    packed into panels, as `llm.linear` has them; a row is gathered then.
 
     ```mlir
     %h = llm.embedding %ids, %table
       : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
+    %g = llm.embedding %ids, %packed
+      : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
     ```
   }];
   let arguments = (ins LLM_IndexTensor:$indices, LLM_FloatTensor:$table);

@@ -334,8 +334,9 @@ def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
   let description = [{
     Gives every parameter that an `llm.linear` or an `llm.quantized_matmul`
     multiplies by, be it directly or through the arguments of private functions,
-    the packed type that the runtime's kernels read. A parameter that is used
-    otherwise too (a tied embedding) is kept beside its packed form.
+    the packed type that the runtime's kernels read. An embedding that looks rows
+    up in such a parameter beside the product (a tied one) gathers them from the
+    panels. A parameter that is used otherwise too is kept beside its packed form.
 
     ```mlir
     func.func @step(%x: tensor<?x192xbf16>) -> tensor<?x64xf32> {

@@ -19,6 +19,8 @@ namespace llmir::llm {
 using namespace mlir;
 using namespace llmir::llm;
 
+static Type packedTypeOfTied(EmbeddingOp lookup);
+
 /// The type of a weight's panels at `use`, or null if it is not the weight of a
 /// product that a kernel can compute: kernels multiply equal types, what a norm
 /// makes is of the weight's, and of integers they know some.
@@ -34,11 +36,29 @@ static Type packedTypeAt(OpOperand &use) {
     if (&use != &product.getWeightMutable() || !hasKernelInput(product))
       return nullptr;
     gated = product.getGated();
+  } else if (auto lookup = dyn_cast<EmbeddingOp>(use.getOwner())) {
+    return &use == &lookup.getTableMutable() ? packedTypeOfTied(lookup)
+                                             : nullptr;
   } else {
     return nullptr;
   }
   Type type = use.get().getType(), packed = getPackedType(type, gated);
   return packed == type ? Type() : packed;
+}
+
+/// The panels that a product beside `lookup` reads the same parameter from:
+/// with the rows taken from there too it is stored once.
+static Type packedTypeOfTied(EmbeddingOp lookup) {
+  auto parameter = lookup.getTable().getDefiningOp<ParameterOp>();
+  if (!parameter)
+    return nullptr;
+  for (OpOperand &use : parameter->getUses()) {
+    auto product = dyn_cast<LinearOp>(use.getOwner());
+    if (product && !product.getGated())
+      if (Type packed = packedTypeAt(use))
+        return packed;
+  }
+  return nullptr;
 }
 
 namespace {

@@ -140,10 +140,16 @@ private:
       } else if (auto lookup = dyn_cast<EmbeddingOp>(op);
                  lookup && lookup.getIndices() == step.getArgument(0)) {
         auto type = cast<ShapedType>(lookup.getTable().getType());
+        auto result = cast<ShapedType>(lookup.getResult().getType());
         if (failed(verifySize(op, "embedding's number of columns is",
-                              type.getDimSize(1), "hidden_size")))
+                              hasPackedTable(lookup) ? result.getDimSize(1)
+                                                     : type.getDimSize(1),
+                              "hidden_size")))
           return WalkResult::interrupt();
         rows = type.getDimSize(0);
+        // The last panel may be padded with rows of zeros.
+        if (hasPackedTable(lookup))
+          rows *= kPanelWidth;
         std::tie(needed, table, reason) =
             std::tuple(*vocabSize, "embedding", "vocab_size");
       } else {

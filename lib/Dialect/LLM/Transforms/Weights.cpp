@@ -27,9 +27,19 @@ public:
     SmallVector<ParameterOp> parameters;
     module.walk([&](ParameterOp op) { parameters.push_back(op); });
     for (ParameterOp parameter : parameters) {
-      for (OpOperand &use : llvm::make_early_inc_range(parameter->getUses()))
+      // What one use wants may depend on the others.
+      SmallVector<std::pair<OpOperand *, Type>> changes;
+      for (OpOperand &use : parameter->getUses())
         if (Type type = newType(use))
-          changeUse(use, type);
+          changes.emplace_back(&use, type);
+      DenseMap<Type, ParameterOp> forms;
+      for (auto [use, type] : changes) {
+        ParameterOp &form = forms[type];
+        if (!form)
+          form = makeForm(parameter, type);
+        use->set(form);
+        ++count;
+      }
       if (parameter->use_empty())
         parameter.erase();
     }
@@ -53,8 +63,11 @@ private:
             return user->getOperand(index).getDefiningOp<ParameterOp>();
           }))
         continue;
-      for (Operation *user : users)
-        changeUse(user->getOpOperand(index), type);
+      for (Operation *user : users) {
+        OpOperand &use = user->getOpOperand(index);
+        use.set(makeForm(use.get().getDefiningOp<ParameterOp>(), type));
+        ++count;
+      }
       argument.setType(type);
       SmallVector<Type> inputs(function.getArgumentTypes());
       inputs[index] = type;
@@ -63,17 +76,15 @@ private:
     }
   }
 
-  /// Replaces a parameter, at one use, by one of another type.
-  void changeUse(OpOperand &use, Type type) {
-    auto parameter = use.get().getDefiningOp<ParameterOp>();
+  /// Makes a parameter that is another one of another type.
+  static ParameterOp makeForm(ParameterOp parameter, Type type) {
     OpBuilder builder(parameter);
     builder.setInsertionPointAfter(parameter);
     auto changed = cast<ParameterOp>(builder.clone(*parameter));
     changed.setSourceTypesAttr(builder.getTypeArrayAttr(
         llvm::to_vector_of<Type>(parameter.getFileTypes())));
     changed.getResult().setType(type);
-    use.set(changed);
-    ++count;
+    return changed;
   }
 
   llvm::function_ref<Type(OpOperand &)> newType;
