@@ -27,6 +27,8 @@ void llmir::buildOptimizePipeline(OpPassManager &manager,
                                   const OptimizePipelineOptions &options) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
+  if (options.kvCacheDtype != "auto")
+    manager.addPass(llm::createLLMQuantizeKVCache({options.kvCacheDtype}));
   // What surrounds a product, from the outside in: the residual is added to
   // what the activation makes.
   manager.addPass(llm::createLLMMergeProducts());

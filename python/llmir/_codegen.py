@@ -27,7 +27,13 @@ from llmir._signals import end_with
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
-from llmir.quantization import NONE, add_arguments, from_arguments
+from llmir.quantization import (
+    AUTO,
+    CACHE_TYPES,
+    NONE,
+    add_arguments,
+    from_arguments,
+)
 from llmir.safetensors import open_checkpoint
 from llmir.target import find_target
 
@@ -121,6 +127,8 @@ def compile_program(arguments: argparse.Namespace) -> None:
         output.write_text(str(module), encoding="utf-8")
     else:
         facts = find_facts(module)
+        if quantization.kv_cache != AUTO:
+            facts["cache"]["dtype"] = CACHE_TYPES[quantization.kv_cache]
         tokens = f"max-batch-tokens={arguments.max_batch_tokens}"
         run(_with_options("llm-cpu-pipeline", [tokens, *quantization.pass_options]))
         emit = {

@@ -38,7 +38,7 @@ def run_compiler(
     name: the user's own file that `program` is a copy of, for messages.
     print_after: passes after which the program is printed to the standard error,
         with commas between them, or `all`.
-    quantization: how the weights of products are stored.
+    quantization: how the weights of products and the KV cache are stored.
     module: the module that the child runs.
 
     Raises LLMIRError if the program is refused, or if the compiler dies of it. A

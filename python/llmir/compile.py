@@ -37,6 +37,7 @@ from llmir.hub import model_directory
 from llmir.importer import import_model
 from llmir.manifest import MAX_STEP_TOKENS, read_manifest
 from llmir.quantization import (
+    AUTO,
     NONE,
     UNQUANTIZED,
     Quantization,
@@ -77,7 +78,7 @@ def compile_model(
     max_batch_tokens: the most tokens of one step, over all sequences.
     print_after: passes after which the program is printed to the standard error,
         with commas between them, or `all` for those that change it.
-    quantization: how the weights of products are stored.
+    quantization: how the weights of products and the KV cache are stored.
 
     Raises LLMIRError for bad input; then `output` is as it was.
     """
@@ -95,6 +96,11 @@ def compile_model(
     if quantization.format != NONE and emit in BEFORE_OPTIMIZING:
         raise LLMIRError(
             f"--quantize is a part of optimizing, and --emit={emit} comes before it"
+        )
+    if quantization.kv_cache != AUTO and emit in BEFORE_OPTIMIZING:
+        raise LLMIRError(
+            "--kv-cache-dtype is a part of optimizing, and "
+            f"--emit={emit} comes before it"
         )
     is_artifact = emit == "artifact"
     is_program = model.endswith(".mlir")

@@ -54,7 +54,8 @@ class Op:
     row_bytes: what one row of inputs and results takes.
     on_logits: whether its rows are those whose logits are asked for.
     multiplier: what limits a product or attention: f32, bf16 or int8; "" is f32.
-    heads, kv_heads, head_dim, cache_bits, window: of attention.
+    heads, kv_heads, head_dim, cache_bits, window: of attention; cache_bits are those
+        of an element of the cache, its share of scales and zero points among them.
     """
 
     name: str
@@ -159,14 +160,21 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
                 "heads": query[-2],
                 "head_dim": query[-1],
                 "kv_heads": cache["kv_heads"],
-                "cache_bits": _CACHE_BITS.get(cache["dtype"], 16),
+                "cache_bits": _cache_bits(cache["dtype"], query[-1]),
                 "window": entry["window"],
             }
         ops.append(Op(**op))
     return ops
 
 
-_CACHE_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "int8": 8.0, "int4": 4.0}
+# Of an element, and of the scale and the zero point that a head of a token has.
+_CACHE_BITS = {"f32": (32, 0), "f16": (16, 0), "bf16": (16, 0)}
+_CACHE_BITS |= {"i8": (8, 16), "i4": (4, 16 + 8)}
+
+
+def _cache_bits(dtype: str, head_dim: int) -> float:
+    element, per_head = _CACHE_BITS[dtype]
+    return element + per_head / head_dim
 
 
 def _multiplier(entry: Mapping[str, Any]) -> str:

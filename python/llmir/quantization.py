@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What weights are quantized to: the options of the command line and of the passes.
+"""What weights and the KV cache are stored as, on the command line and for passes.
 
 The compiler, its child process and the pipelines all take the same choice; this is
 the only place that spells it for each of them.
@@ -14,13 +14,16 @@ from llmir.errors import LLMIRError
 
 NONE = "none"
 FORMATS = (NONE, "int8", "int4", "w8a8", "w4a8")
-SCALES = ("auto", "f32", "f16", "bf16")
+AUTO = "auto"
+SCALES = (AUTO, "f32", "f16", "bf16")
+# What a KV cache may hold, by the command line's names, and what MLIR calls it.
+CACHE_TYPES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "i8", "int4": "i4"}
 GROUP_MULTIPLE, MOST_IN_GROUP = 32, 512
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the weights of products are stored.
+    """How the weights of products, keys and values are stored.
 
     format: one of FORMATS: `int8` and `int4` are weights alone, whose products take
         bfloat16; `w8a8` and `w4a8` have inputs of 8 bits as well.
@@ -28,15 +31,23 @@ class Quantization:
         format has: whole rows of 8 bits, 32 of 4 bits.
     asymmetric: whether groups have a zero point too.
     scales: the type of scales, one of SCALES; `auto` is f32 for rows, f16 for groups.
+    kv_cache: what the KV cache holds, one of CACHE_TYPES; `auto` is what it holds in
+        the program.
     """
 
     format: str = NONE
     group_size: int | None = None
     asymmetric: bool = False
-    scales: str = "auto"
+    scales: str = AUTO
+    kv_cache: str = AUTO
 
     def check(self) -> None:
-        """Raise LLMIRError if there is no such way to store weights."""
+        """Raise LLMIRError if there is no such way to store weights or the cache."""
+        if self.kv_cache not in (AUTO, *CACHE_TYPES):
+            raise LLMIRError(
+                f"--kv-cache-dtype must be one of {', '.join((AUTO, *CACHE_TYPES))}, "
+                f"not {self.kv_cache}"
+            )
         if self.format not in FORMATS:
             raise LLMIRError(
                 f"--quantize must be one of {', '.join(FORMATS)}, not {self.format}"
@@ -46,7 +57,7 @@ class Quantization:
                 f"--quantize-scales must be one of {', '.join(SCALES)}, not "
                 f"{self.scales}"
             )
-        if self.format == NONE and self != Quantization():
+        if self.format == NONE and self != Quantization(kv_cache=self.kv_cache):
             raise LLMIRError(
                 "--quantize-group-size, --quantize-asymmetric and --quantize-scales "
                 "say how weights are quantized, and need --quantize"
@@ -76,8 +87,10 @@ class Quantization:
             given.append(("quantize-group-size", str(self.group_size)))
         if self.asymmetric:
             given.append(("quantize-asymmetric", "true"))
-        if self.scales != "auto":
+        if self.scales != AUTO:
             given.append(("quantize-scales", self.scales))
+        if self.kv_cache != AUTO:
+            given.append(("kv-cache-dtype", self.kv_cache))
         return given
 
 
@@ -113,8 +126,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize-scales",
         choices=SCALES,
-        default="auto",
+        default=AUTO,
         help="the type of scales (default: f32 for whole rows, f16 for groups)",
+    )
+    parser.add_argument(
+        "--kv-cache-dtype",
+        choices=(AUTO, *CACHE_TYPES),
+        default=AUTO,
+        help="what the KV cache holds: int8 and int4 are quantized, each head of each "
+        "token for itself (default: auto, the model's own dtype)",
     )
 
 
@@ -125,6 +145,7 @@ def from_arguments(arguments: argparse.Namespace) -> Quantization:
         arguments.quantize_group_size,
         arguments.quantize_asymmetric,
         arguments.quantize_scales,
+        arguments.kv_cache_dtype,
     )
 
 

@@ -72,7 +72,8 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
                                   ", not " + std::to_string(value));
   };
   if (config.dtype == LLMIR_I32)
-    throw std::invalid_argument("a KV cache holds f32, bf16 or f16, not " +
+    throw std::invalid_argument("a KV cache holds f32, bf16, f16, i8 or i4, "
+                                "not " +
                                 std::string(dtypeName(config.dtype)));
   check("layers", config.layers, 1 << 16);
   check("KV heads", config.kvHeads, 1 << 16);
@@ -85,7 +86,10 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
         "a KV cache's block_size must be a power of two, not " +
         std::to_string(config.blockSize));
 
-  auto toLine = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  auto roundUp = [](int64_t n, int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+  };
+  auto toLine = [&](int64_t bytes) { return roundUp(bytes, 64); };
   llmir_kv_cache cache{};
   cache.dtype = config.dtype;
   cache.elementBytes = dtypeBytes(config.dtype);
@@ -94,14 +98,24 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
   cache.headDim = config.headDim;
   cache.blockSize = config.blockSize;
   cache.numBlocks = config.numBlocks;
-  cache.headDimPadded = (config.headDim + 15) / 16 * 16;
-  int64_t group = config.dtype == LLMIR_BF16 ? 2 : 1;
-  cache.keyBytes =
-      (config.headDim + group - 1) / group * group * cache.elementBytes;
-  cache.valueBytes = cache.headDimPadded * cache.elementBytes;
+  cache.headDimPadded = roundUp(config.headDim, 16);
+  if (config.dtype == LLMIR_I4) {
+    cache.keyBytes = roundUp(config.headDim, 8) / 2;
+    cache.valueBytes = roundUp(config.headDim, 32) / 2;
+    cache.scaleBytes = 2 * (2 + 1);
+  } else {
+    int64_t group = config.dtype == LLMIR_I8     ? 4
+                    : config.dtype == LLMIR_BF16 ? 2
+                                                 : 1;
+    cache.keyBytes = roundUp(config.headDim, group) * cache.elementBytes;
+    cache.valueBytes = cache.headDimPadded * cache.elementBytes;
+    cache.scaleBytes = config.dtype == LLMIR_I8 ? 2 * 2 : 0;
+  }
   cache.valuesOffset = toLine(cache.keyBytes * config.blockSize);
-  cache.headBytes =
+  cache.scalesOffset =
       cache.valuesOffset + toLine(cache.valueBytes * config.blockSize);
+  cache.headBytes =
+      cache.scalesOffset + toLine(cache.scaleBytes * config.blockSize);
   cache.blockBytes = config.kvHeads * cache.headBytes;
   // Slots are numbered in 32 bits.
   if (config.numBlocks > std::numeric_limits<int32_t>::max() / config.blockSize)

@@ -125,13 +125,29 @@ public:
     return result;
   }
 
-  llmir_dtype dtype(const char *key) const {
+  /// A string, or another value as it is written.
+  std::string text(const char *key) const {
     const Json &json = get(key);
-    std::string value = json.is_string() ? json.get<std::string>() : show(json);
+    return json.is_string() ? json.get<std::string>() : show(json);
+  }
+
+  llmir_dtype dtype(const char *key) const {
+    std::string value = text(key);
     if (value != "f32" && value != "bf16" && value != "f16")
       fail("'" + name(key) + "' must be f32, bf16 or f16, not '" +
            shorten(value) + "'");
     return parseDtype(value);
+  }
+
+  /// What a cache holds.
+  llmir_dtype cacheDtype(const char *key) const {
+    std::string value = text(key);
+    for (llmir_dtype dtype :
+         {LLMIR_F32, LLMIR_BF16, LLMIR_F16, LLMIR_I8, LLMIR_I4})
+      if (value == dtypeName(dtype))
+        return dtype;
+    fail("'" + name(key) + "' must be f32, bf16, f16, i8 or i4, not '" +
+         shorten(value) + "'");
   }
 
   static bool isName(const Json &value) {
@@ -305,7 +321,7 @@ Manifest parseManifest(const std::string &text, const std::string &path) {
                "'model.num_kv_heads'");
 
   Reader cache = top.object("cache");
-  m.cacheDtype = cache.dtype("dtype");
+  m.cacheDtype = cache.cacheDtype("dtype");
   m.cacheLayers = cache.integer("layers", 1, 1 << 16);
   m.cacheKVHeads = cache.integer("kv_heads", 1, 1 << 16);
   m.cacheHeadDim = cache.integer("head_dim", 1, 1 << 14);

@@ -248,12 +248,14 @@ std::string_view dtypeName(llmir_dtype dtype) {
     return "i32";
   case LLMIR_I8:
     return "i8";
+  case LLMIR_I4:
+    return "i4";
   }
   return "unknown";
 }
 
 int64_t dtypeBytes(llmir_dtype dtype) {
-  if (dtype == LLMIR_I8)
+  if (dtype == LLMIR_I8 || dtype == LLMIR_I4)
     return 1;
   return dtype == LLMIR_BF16 || dtype == LLMIR_F16 ? 2 : 4;
 }

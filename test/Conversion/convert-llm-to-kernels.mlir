@@ -256,6 +256,20 @@ func.func @rope_append_types(%kv: !kv, %q: tensor<4x6x32xf64>, %k: tensor<4x2x32
 
 // -----
 
+!kv = !llm.paged_kv_cache<i4, 2, 2, 32, 16, 512>
+
+// Kernels quantize numbers of 32 bits.
+// CHECK-LABEL: func @quantizes
+// CHECK-SAME: (%[[KV:.*]]: !llm{{.*}}, %[[K:.*]]: tensor<?x2x32xbf16>, %[[V:.*]]: tensor<?x2x32xf32>, %[[S:[^ ]*]]: tensor<?xi32>)
+// CHECK-DAG: %[[WIDE:.*]] = arith.extf %[[K]] : tensor<?x2x32xbf16> to tensor<?x2x32xf32>
+// CHECK: llm.call_kernel append_kv ins(%[[KV]], %{{.*}}, %[[WIDE]], %[[V]], %[[S]] :
+func.func @quantizes(%kv: !kv, %k: tensor<?x2x32xbf16>, %v: tensor<?x2x32xf32>, %slots: tensor<?xi32>) -> !kv {
+  %0 = llm.append_kv %kv, %k, %v slots %slots : (!kv, tensor<?x2x32xbf16>, tensor<?x2x32xf32>, tensor<?xi32>) -> !kv
+  return %0 : !kv
+}
+
+// -----
+
 !kv = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
 
 // The runtime reserves room before a step: no kernel allocates.

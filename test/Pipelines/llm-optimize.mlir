@@ -1,5 +1,5 @@
 // RUN: llmir-opt %S/Inputs/two-layer-step.mlir -llm-optimize | FileCheck %s
-// RUN: llmir-opt %S/Inputs/two-layer-step.mlir "-llm-optimize=quantize=w4a8 quantize-group-size=64 quantize-asymmetric quantize-scales=bf16" | FileCheck %s --check-prefix=QUANTIZED
+// RUN: llmir-opt %S/Inputs/two-layer-step.mlir "-llm-optimize=quantize=w4a8 quantize-group-size=64 quantize-asymmetric quantize-scales=bf16 kv-cache-dtype=int8" | FileCheck %s --check-prefix=QUANTIZED
 
 // A whole step: products of one input are one, with what surrounds them folded in;
 // their weights are packed; both layers share one function; and nothing has left the
@@ -39,6 +39,7 @@
 
 // Quantized, the same step has the same parts, and its weights say what they are.
 // QUANTIZED-LABEL: func @step
+// QUANTIZED-SAME: !llm.paged_kv_cache<i8, 2,
 // QUANTIZED-DAG: llm.parameter "model"::"model.embed_tokens.weight" : tensor<1024x192xbf16>
 // QUANTIZED-DAG: llm.parameter "model"::"model.embed_tokens.weight" from tensor<1024x192xbf16> : !llm.quantized_tensor<1024x192xui4, scales = bf16, axis = 1, group_size = 64, asymmetric, packing = panels>
 // QUANTIZED: func private @decoder_layer

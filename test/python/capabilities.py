@@ -40,6 +40,8 @@ TABLES = {
     "Quantized weights": "Compiled models whose weights are stored in 8 or 4 bits, "
     "compared with Transformers on the numbers that these stand for. Columns are the "
     "levels of the CPU.",
+    "Quantized KV caches": "Compiled models whose keys and values are stored in 8 or 4 "
+    "bits, compared with the reference meaning. Columns are the levels of the CPU.",
     "Operations": "The reference meaning of each op against NumPy in float64, with an "
     "operand or a result of this element type.",
     "RoPE": "Tables of `llm.rope_table` against Transformers in float64, by scaling.",

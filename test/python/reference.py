@@ -12,6 +12,7 @@ import ctypes
 import math
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,21 @@ def assert_close(
 
     tolerance: what the arithmetic in f32 may add, relative to the largest number.
     """
+    excess = excess_of(actual, expected, dtype, tolerance)
+    assert (excess <= 0).all(), f"off by {excess.max()} more than rounding explains"
+
+
+def excess_of(
+    actual: Array, expected: Array, dtype: str, tolerance: float = 2e-6
+) -> Array:
+    """Return by how much each number is further off than `assert_close` allows."""
     assert actual.shape == expected.shape
     found = load(actual, dtype)
     assert np.isfinite(found).all()
     rounding = DTYPES[dtype][1] * np.abs(expected)
     allowed = rounding * (1 + 1e-4) + tolerance * np.abs(expected).max(initial=1e-30)
-    excess = np.abs(found - expected) - allowed
-    assert (excess <= 0).all(), f"off by {excess.max()} more than rounding explains"
+    excess: Array = np.abs(found - expected) - allowed
+    return excess
 
 
 def normal(
@@ -136,11 +145,14 @@ def attention(
     alibi: Array | None = None,
     mask: Array | None = None,
     rounding: str | None = None,
+    value_scales: Array | None = None,
 ) -> Array:
     """Return attention of [t, heads, d] over [s, kv_heads, d], exactly.
 
     sinks, alibi: [heads]. mask: [heads or 1, t, s], of truths or numbers to add.
     rounding: the dtype that exponentials are rounded to.
+    value_scales: [s, kv_heads]. The values are integers, whose scales multiply the
+        exponentials before these are rounded, and after they are summed.
     """
     heads = query.shape[1]
     group = heads // keys.shape[1]
@@ -167,9 +179,14 @@ def attention(
         scores = np.concatenate([scores, column], axis=-1)
         values = np.concatenate([values, np.zeros_like(values[:1])])
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    sums = weights.sum(axis=-1, keepdims=True)
+    if value_scales is not None:
+        weights[..., :s] *= np.repeat(value_scales, group, axis=1).T[:, None, :]
     if rounding is not None:
         weights = load(store(weights, rounding), rounding)
-    weights /= weights.sum(axis=-1, keepdims=True)
+    if value_scales is None:
+        sums = weights.sum(axis=-1, keepdims=True)
+    weights /= sums
     return np.einsum("hts,shd->thd", weights, values)
 
 
@@ -328,10 +345,13 @@ class Program:
 
 @dataclass
 class Cache:
-    """The tensors of a paged cache, in the order of --convert-llm-to-linalg."""
+    """The tensors of a paged cache, in the order of --convert-llm-to-linalg.
 
-    keys: Array
-    values: Array
+    pools: keys and values, and then the scales of both and the zero points of both,
+        as far as there are any.
+    """
+
+    pools: list[Array]
     table: Array
     lengths: Array
     used: Array
@@ -351,21 +371,28 @@ class Cache:
         """Return an empty cache; its pools hold numbers that nobody may read."""
         shape = (layers, blocks, block_size, kv_heads, head_dim)
         columns = -(-max_seq_len // block_size)
+        held = "i8" if dtype == "i4" else dtype
+        much = 99 if held == "i8" else 1e4
+        pools = [store(np.full(shape, sign * much), held) for sign in (1, -1)]
+        if held == "i8":
+            pools += [store(np.full((*shape[:-1], 1), 1e4), "f16") for _ in range(2)]
+        if dtype == "i4":
+            pools += [np.full((*shape[:-1], 1), 99, np.int8) for _ in range(2)]
         return Cache(
-            store(np.full(shape, 1e4), dtype),
-            store(np.full(shape, -1e4), dtype),
+            pools,
             np.full((sequences, columns), -1, np.int32),
             np.zeros((layers, sequences), np.int32),
             np.zeros((), np.int32),
         )
 
+    @staticmethod
+    def of(tensors: Sequence[Array]) -> Cache:
+        """Return the cache that a call has returned."""
+        *pools, table, lengths, used = tensors
+        return Cache(pools, table, lengths, used)
+
     @property
-    def tensors(self) -> tuple[Array, Array, Array, Array, Array]:
+    def tensors(self) -> list[Array]:
         """Copies of the tensors, as arguments of a call."""
-        return (
-            self.keys.copy(),
-            self.values.copy(),
-            self.table.copy(),
-            self.lengths.copy(),
-            self.used.copy(),
-        )
+        tensors = [*self.pools, self.table, self.lengths, self.used]
+        return [tensor.copy() for tensor in tensors]

@@ -160,6 +160,7 @@ def edit_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -
         (lambda m: m["target"]["features"].append("time-travel"), "time-travel"),
         (lambda m: m["model"].pop("vocab_size"), "vocab_size"),
         (lambda m: m["cache"].update(block_size=3), "power of two"),
+        (lambda m: m["cache"].update(dtype="i3"), "f32, bf16, f16, i8 or i4, not 'i3'"),
         (lambda m: m["step"].update(arena_bytes=-1), "arena_bytes"),
         (lambda m: m["files"].pop("weights.bin"), "weights.bin"),
         (lambda m: m["files"]["weights.bin"].update(bytes=1), "weights.bin"),

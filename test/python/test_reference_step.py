@@ -27,12 +27,21 @@ BLOCK = 4
 
 
 class StepReference:
-    """A model's step by its reference meaning, with the engine's bookkeeping."""
+    """A model's step by its reference meaning, with the engine's bookkeeping.
 
-    def __init__(self, directory: Path, scratch: Path) -> None:
+    kv_cache: what `--llm-quantize-kv-cache` makes of the cache; None for nothing.
+    """
+
+    def __init__(
+        self, directory: Path, scratch: Path, kv_cache: str | None = None
+    ) -> None:
         checkpoint = open_checkpoint(directory)
         assert checkpoint is not None
         text = import_model(directory, checkpoint, block_size=BLOCK)
+        if kv_cache is not None:
+            module = _native.compiler().Module.parse(text)
+            module.run(f"llm-quantize-kv-cache{{dtype={kv_cache}}}")
+            text = str(module)
         facts = json.loads(_native.compiler().Module.parse(text).cache)
         self.program = Program(text, passes="llm-assign-parameters")
         write_weights(
@@ -76,7 +85,7 @@ class StepReference:
         logits, *tensors = self.program.call(
             "step", *batch, *self.cache.tensors, self.weights
         )
-        self.cache = Cache(*tensors)
+        self.cache = Cache.of(tensors)
         return logits
 
 

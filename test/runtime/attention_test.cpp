@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 using namespace llmir::runtime;
 using namespace llmir::runtime::test;
@@ -23,14 +24,17 @@ struct Shape {
 };
 
 /// An element of the output in float64. The kernels round the exponentials of a
-/// bf16 cache's scores to bf16, the softmax's sum of them included: that may
-/// move the result by twice 2^-9 of what the values weigh at most.
+/// bf16 cache's scores to bf16, the softmax's sum of them included, and those
+/// of a cache of integers with the values' scales: that may move the result by
+/// 2^-8 of what the values weigh.
 struct Expected {
   double value;
   double weighed; ///< The sum of weight * |value|.
 
   double rounding(llmir_dtype cacheType) const {
-    return cacheType == LLMIR_BF16 ? 0x1p-8 * weighed : 0;
+    bool rounds = cacheType == LLMIR_BF16 || cacheType == LLMIR_I8 ||
+                  cacheType == LLMIR_I4;
+    return rounds ? 0x1p-8 * weighed : 0;
   }
 };
 
@@ -155,6 +159,16 @@ struct Problem {
   /// Keys or values as the cache has them.
   std::vector<double> inCache(const Tensor &tensor) const {
     std::vector<double> result = tensor.values();
+    if (shape.cacheType == LLMIR_I8 || shape.cacheType == LLMIR_I4) {
+      int64_t d = shape.headDim;
+      for (size_t at = 0; at < result.size(); at += d) {
+        std::vector<float> head(result.begin() + at, result.begin() + at + d);
+        QuantizedHead quantized(shape.cacheType, head.data(), d);
+        for (int64_t i = 0; i < d; ++i)
+          result[at + i] = quantized.value(i);
+      }
+      return result;
+    }
     for (double &value : result)
       value = stored(shape.cacheType, float(value));
     return result;
@@ -236,7 +250,20 @@ const Shape shapes[] = {{1, 1, 1, 1, LLMIR_F32},
                         {6, 2, 60, 16, LLMIR_F16},
                         {3, 3, 80, 32, LLMIR_F16},
                         {4, 1, 96, 4, LLMIR_F16},
-                        {5, 1, 256, 16, LLMIR_F16}};
+                        {5, 1, 256, 16, LLMIR_F16},
+                        {8, 2, 64, 16, LLMIR_I8},
+                        {8, 2, 64, 16, LLMIR_I8, LLMIR_BF16},
+                        {7, 1, 64, 32, LLMIR_I4},
+                        {6, 2, 37, 16, LLMIR_I8},
+                        {3, 3, 37, 64, LLMIR_I4, LLMIR_BF16},
+                        {2, 1, 20, 8, LLMIR_I8, LLMIR_BF16},
+                        {4, 2, 21, 4, LLMIR_I4},
+                        {2, 2, 80, 1, LLMIR_I4},
+                        {1, 1, 1, 16, LLMIR_I8},
+                        {1, 1, 1, 16, LLMIR_I4},
+                        {9, 1, 130, 64, LLMIR_I8},
+                        {5, 1, 300, 16, LLMIR_I4, LLMIR_BF16},
+                        {4, 1, 48, 2, LLMIR_I8}};
 
 /// Every combination, with windows smaller and larger than a block, a chunk of
 /// the kernel, a partition and the context.
@@ -351,36 +378,42 @@ TEST_P(AttentionTest, RowIsTheSameInAnyCompanyWithVariants) {
         Variant{0, 3, true, true}})
     for (const Shape &shape :
          {Shape{6, 2, 20, 16, LLMIR_F16}, Shape{7, 1, 16, 8, LLMIR_BF16},
-          Shape{4, 1, 32, 16, LLMIR_BF16, LLMIR_BF16}})
+          Shape{4, 1, 32, 16, LLMIR_BF16, LLMIR_BF16},
+          Shape{8, 2, 20, 32, LLMIR_I8, LLMIR_BF16},
+          Shape{6, 1, 24, 16, LLMIR_I4}})
       expectSameInAnyCompany(shape, variant, GetParam());
 }
 
 TEST_P(AttentionTest, TouchesNoBlockBeforeTheWindow) {
   // Such blocks may be someone else's already, or the entry may be nothing.
-  for (int64_t blockSize : {2, 16, 32, 128})
-    for (int64_t window : {1, 40, 64, 300}) {
-      Shape shape{4, 2, 16, blockSize, window % 3 ? LLMIR_F16 : LLMIR_BF16};
-      Problem problem(shape, {900}, 8, LLMIR_F32, {window});
-      Context context(2, GetParam());
-      problem.append(context, 0, 0, 900);
-      std::vector<Problem::Part> parts = {{0, 800, 900}};
-      Tensor expected = problem.attend(context, parts);
-      int64_t low = 800 - window + 1;
-      // In the window's first block, what comes before it is not looked at.
-      for (int64_t p = low / blockSize * blockSize; p < low; ++p)
-        for (int64_t i = 0; i < 32; ++i) {
-          problem.keys[0].set(p * 32 + i, NAN);
-          problem.values[0].set(p * 32 + i, NAN);
-        }
-      problem.append(context, 0, low / blockSize * blockSize, low);
-      std::fill_n(problem.table.data<int32_t>(), low / blockSize, 1 << 30);
-      EXPECT_EQ(problem.attend(context, parts).bytes, expected.bytes)
-          << "block_size " << blockSize << " window " << window;
-      // And the first position that it sees is.
-      problem.keys[0].set(low * 32, NAN);
-      problem.append(context, 0, low, low + 1);
-      EXPECT_TRUE(std::isnan(problem.attend(context, parts).at(0)));
-    }
+  std::tuple<int64_t, int64_t, llmir_dtype> cases[] = {
+      {2, 1, LLMIR_F16},     {2, 300, LLMIR_BF16}, {16, 40, LLMIR_F16},
+      {16, 300, LLMIR_BF16}, {32, 64, LLMIR_F16},  {128, 300, LLMIR_BF16},
+      {2, 40, LLMIR_I8},     {16, 64, LLMIR_I8},   {32, 40, LLMIR_I8},
+      {2, 41, LLMIR_I4},     {16, 300, LLMIR_I4},  {128, 41, LLMIR_I4}};
+  for (auto [blockSize, window, cacheType] : cases) {
+    Shape shape{4, 2, 16, blockSize, cacheType};
+    Problem problem(shape, {900}, 8, LLMIR_F32, {window});
+    Context context(2, GetParam());
+    problem.append(context, 0, 0, 900);
+    std::vector<Problem::Part> parts = {{0, 800, 900}};
+    Tensor expected = problem.attend(context, parts);
+    int64_t low = 800 - window + 1;
+    // In the window's first block, what comes before it is not looked at.
+    for (int64_t p = low / blockSize * blockSize; p < low; ++p)
+      for (int64_t i = 0; i < 32; ++i) {
+        problem.keys[0].set(p * 32 + i, NAN);
+        problem.values[0].set(p * 32 + i, NAN);
+      }
+    problem.append(context, 0, low / blockSize * blockSize, low);
+    std::fill_n(problem.table.data<int32_t>(), low / blockSize, 1 << 30);
+    EXPECT_EQ(problem.attend(context, parts).bytes, expected.bytes)
+        << "block_size " << blockSize << " window " << window;
+    // And the first position that it sees is.
+    problem.keys[0].set(low * 32, NAN);
+    problem.append(context, 0, low, low + 1);
+    EXPECT_TRUE(std::isnan(problem.attend(context, parts).at(0)));
+  }
 }
 
 TEST_P(AttentionTest, CapsScoresClosely) {
@@ -422,22 +455,24 @@ TEST_P(AttentionTest, SinkTakesItsShare) {
 }
 
 TEST_P(AttentionTest, IgnoresWhatIsNotInTheContext) {
-  Shape shape{4, 2, 32, 16, LLMIR_F32};
-  Problem problem(shape, {90}, 3);
-  Context context(1, GetParam());
-  problem.append(context, 0, 0, 90);
-  Tensor expected = problem.attend(context, {{0, 30, 71}});
-  for (int i = 71 * 64; i < 90 * 64; ++i) {
-    problem.keys[0].set(i, NAN);
-    problem.values[0].set(i, NAN);
+  for (llmir_dtype cacheType : {LLMIR_F32, LLMIR_BF16, LLMIR_I8, LLMIR_I4}) {
+    Shape shape{4, 2, 32, 16, cacheType};
+    Problem problem(shape, {90}, 3);
+    Context context(1, GetParam());
+    problem.append(context, 0, 0, 90);
+    Tensor expected = problem.attend(context, {{0, 30, 71}});
+    for (int i = 71 * 64; i < 90 * 64; ++i) {
+      problem.keys[0].set(i, NAN);
+      problem.values[0].set(i, NAN);
+    }
+    problem.append(context, 0, 71, 90);
+    EXPECT_EQ(problem.attend(context, {{0, 30, 71}}).bytes, expected.bytes);
+    // Nor does a row see the rows after it.
+    Tensor all = problem.attend(context, {{0, 30, 90}});
+    EXPECT_TRUE(std::equal(expected.bytes.begin(), expected.bytes.end(),
+                           all.bytes.begin()));
+    EXPECT_TRUE(std::isnan(all.at(all.count() - 1)));
   }
-  problem.append(context, 0, 71, 90);
-  EXPECT_EQ(problem.attend(context, {{0, 30, 71}}).bytes, expected.bytes);
-  // Nor does a row see the rows after it.
-  Tensor all = problem.attend(context, {{0, 30, 90}});
-  EXPECT_TRUE(std::equal(expected.bytes.begin(), expected.bytes.end(),
-                         all.bytes.begin()));
-  EXPECT_TRUE(std::isnan(all.at(all.count() - 1)));
 }
 
 TEST_P(AttentionTest, RoundsKeysAndValuesOnce) {

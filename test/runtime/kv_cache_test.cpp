@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iostream>
 #include <random>
 #include <set>
 
@@ -77,6 +78,25 @@ TEST(BlockAllocator, RandomUse) {
     }
     ASSERT_EQ(allocator.numFreeBlocks(),
               50 - int64_t(std::set<int32_t>(held.begin(), held.end()).size()));
+  }
+}
+
+/// Of a head's keys and values, for blocks that a step reads.
+TEST(PagedKVCache, IntegersTakeLess) {
+  KVCacheConfig config;
+  config.headDim = 64;
+  for (int64_t blockSize : {16, 32, 64}) {
+    config.blockSize = blockSize;
+    auto bytes = [&](llmir_dtype dtype) {
+      config.dtype = dtype;
+      return double(PagedKVCache::bytesPerBlock(config));
+    };
+    double int8 = bytes(LLMIR_I8) / bytes(LLMIR_BF16);
+    double int4 = bytes(LLMIR_I4) / bytes(LLMIR_BF16);
+    std::cout << "blocks of " << blockSize << ", head_dim 64, against bf16: "
+              << "int8 " << int8 << ", int4 " << int4 << "\n";
+    EXPECT_LE(int8, 0.54);
+    EXPECT_LE(int4, 0.30);
   }
 }
 

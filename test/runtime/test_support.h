@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -75,6 +76,41 @@ inline WeightFormat formatOf(llmir_dtype dtype) {
           : dtype == LLMIR_F16 ? LLMIR_WEIGHT_F16
                                : LLMIR_WEIGHT_F32};
 }
+
+/// One head's keys or values of a token as a cache of integers has them: what
+/// llm.quantize makes of them, number by number, signed.
+struct QuantizedHead {
+  QuantizedHead(llmir_dtype dtype, const float *x, int64_t count) {
+    bool symmetric = dtype == LLMIR_I8;
+    float least = symmetric ? -127 : -8, most = symmetric ? 127 : 7;
+    float low = 0, high = 0;
+    bool isNumber = true;
+    for (int64_t i = 0; i < count; ++i) {
+      low = std::min(low, x[i]);
+      high = std::max(high, x[i]);
+      isNumber = isNumber && !std::isnan(x[i]);
+    }
+    float range = symmetric ? std::max(high, -low) : high - low;
+    scale = isNumber ? fromF16(toF16(range / (symmetric ? most : 15))) : NAN;
+    auto divided = [&](float value) { return scale == 0 ? 0 : value / scale; };
+    // A NaN becomes the lower bound.
+    auto clamped = [](float value, float low, float high) {
+      return std::fmin(std::fmax(value, low), high);
+    };
+    if (!symmetric)
+      zero = std::nearbyint(clamped(least - divided(low), least, most));
+    for (int64_t i = 0; i < count; ++i) {
+      float steps =
+          std::nearbyint(clamped(divided(x[i]), -65536, 65536)) + zero;
+      integers.push_back(int(clamped(steps, least, most)));
+    }
+  }
+
+  double value(int64_t i) const { return (integers[i] - zero) * double(scale); }
+
+  float scale, zero = 0;
+  std::vector<int> integers;
+};
 
 /// A dense tensor of f32, bf16, f16 or i32.
 class Tensor {

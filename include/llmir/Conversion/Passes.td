@@ -15,19 +15,25 @@ def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
     on tensors; of the dialect, only `llm.parameter` is left.
 
     A paged cache becomes five tensors, in arguments, results and calls, in this
-    order. An empty cache has -1 all over the block table, and zeros after it.
+    order; one of integers has those in brackets too. An empty cache has -1 all
+    over the block table, and zeros after it.
 
     | tensor         | type                                                    |
     |----------------|---------------------------------------------------------|
     | keys           | `[layers, blocks, block_size, kv_heads, head_dim]`      |
     | values         | the same                                                |
+    | (key scales)   | f16 `[layers, blocks, block_size, kv_heads, 1]`         |
+    | (value scales) | the same                                                |
+    | (key zeros)    | i8 `[layers, blocks, block_size, kv_heads, 1]`, of `i4` |
+    | (value zeros)  | the same                                                |
     | block table    | i32 `[sequences, blocks of the longest sequence]`       |
     | lengths        | i32 `[layers, sequences]`, positions appended so far    |
     | blocks in use  | i32 `[]`, the next block to be taken                    |
 
     The numbers of blocks and of sequences are the caller's: nothing checks that
     there is room. Appends by slots, and what reads the cache, are given their
-    places, and leave the last three tensors alone.
+    places, and leave the last three tensors alone. Integers of 4 bits have a byte
+    each.
 
     A quantized tensor becomes its elements, its scales and, if asymmetric, its
     zero points, as `!llm.quantized_tensor` says; a sharded one, a tensor whose

@@ -31,6 +31,11 @@ struct OptimizePipelineOptions
       *this, "quantize-scales",
       llvm::cl::desc("The type of the scales: auto, f32, f16 or bf16"),
       llvm::cl::init("auto")};
+  Option<std::string> kvCacheDtype{
+      *this, "kv-cache-dtype",
+      llvm::cl::desc("What the KV cache holds: auto, which leaves it as it is, "
+                     "or one of --llm-quantize-kv-cache"),
+      llvm::cl::init("auto")};
 };
 
 struct BuffersPipelineOptions

@@ -108,10 +108,16 @@ SmallVector<Value> attend(Scalars &s, const Attention &attention,
       row.begin, row.end, {found[0], sink ? weigh(sink) : s.constant(0.0)},
       [&](Value p, ValueRange carried) {
         Value weight = weigh(s.extract(carried[0], p));
+        Value summed = weight;
+        if (attention.valueScale)
+          weight =
+              s.mul(weight, attention.valueScale(row.sequence, p, row.kvHead));
         if (attention.weights)
           weight = s.widen(s.round(weight, attention.weights));
+        if (!attention.valueScale)
+          summed = weight;
         return SmallVector<Value>{s.insert(weight, carried[0], p),
-                                  s.add(carried[1], weight)};
+                                  s.add(carried[1], summed)};
       });
   Value weights = weighted[0], total = weighted[1];
   Value headDim = s.dim(attention.query, row.indices.size());

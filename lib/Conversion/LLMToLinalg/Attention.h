@@ -40,6 +40,10 @@ struct Attention {
   /// What the query is rounded to, and the weights, exp(score - maximum); null
   /// for neither.
   mlir::Type queries = nullptr, weights = nullptr;
+  /// What the weight of a value is multiplied by, before it is rounded but
+  /// after it is summed; null if there is no such scale.
+  std::function<mlir::Value(mlir::Value b, mlir::Value p, mlir::Value h)>
+      valueScale = nullptr;
 };
 
 /// Builds the formula of `llm.attention`, row by row and head by head.

@@ -7,6 +7,9 @@
 #ifndef LLMIR_LIB_CONVERSION_LLMTOLINALG_BUNDLES_H
 #define LLMIR_LIB_CONVERSION_LLMTOLINALG_BUNDLES_H
 
+#include "Builders.h"
+#include "llmir/Dialect/LLM/LLM.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Transforms/OneToNTypeConversion.h"
 
@@ -19,6 +22,16 @@ void populateQuantizationConversion(mlir::OneToNTypeConverter &converter,
                                     mlir::RewritePatternSet &patterns);
 void populateShardingConversion(mlir::OneToNTypeConverter &converter,
                                 mlir::RewritePatternSet &patterns);
+
+/// The tensors of `input` quantized to `type`.
+llvm::SmallVector<mlir::Value> quantizeTensor(mlir::OpBuilder &builder,
+                                              mlir::Location loc,
+                                              mlir::Value input,
+                                              llm::QuantizedTensorType type);
+
+/// q - z in f32, which is exact. `zeroPoint` may be null.
+mlir::Value integerOf(Scalars &s, llm::QuantizedTensorType type,
+                      mlir::Value element, mlir::Value zeroPoint);
 
 /// Replaces every bundle of a module by its tensors, across functions, calls
 /// and structured control flow; with `keepCaches`, all but paged caches.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The reference meaning of the paged cache: a value of it is five tensors, and
-// its ops are loops over tokens.
+// The reference meaning of the paged cache: a value of it is five tensors, or
+// some more with scales and zero points, and its ops are loops over tokens.
 
 #include "Attention.h"
 #include "Bundles.h"
@@ -26,26 +26,41 @@ namespace {
 /// The tensors of a cache, in the order that Passes.td gives.
 struct CacheTensors {
   CacheTensors(ValueRange tensors)
-      : keys(tensors[0]), values(tensors[1]), table(tensors[2]),
-        lengths(tensors[3]), used(tensors[4]) {}
+      : pools(tensors.drop_back(3)), table(tensors.take_back(3)[0]),
+        lengths(tensors.take_back(3)[1]), used(tensors.back()) {}
 
   static void types(PagedKVCacheType cache, SmallVectorImpl<Type> &types) {
     constexpr int64_t any = ShapedType::kDynamic;
-    auto pool =
-        RankedTensorType::get({cache.getLayers(), any, cache.getBlockSize(),
-                               cache.getKvHeads(), cache.getHeadDim()},
-                              cache.getElementType());
+    int64_t shape[] = {cache.getLayers(), any, cache.getBlockSize(),
+                       cache.getKvHeads(), cache.getHeadDim()};
+    SmallVector<RankedTensorType> pools;
+    if (cache.isQuantized()) {
+      QuantizedTensorType type = cache.getQuantizedType(shape);
+      pools = {type.getElementsType(), type.getScalesType()};
+      if (type.getAsymmetric())
+        pools.push_back(type.getZeroPointsType());
+    } else {
+      pools.push_back(RankedTensorType::get(shape, cache.getElementType()));
+    }
+    // Of keys and of values.
+    for (RankedTensorType pool : pools)
+      types.append(2, pool);
     Type i32 = IntegerType::get(cache.getContext(), 32);
     types.append(
-        {pool, pool,
-         RankedTensorType::get({any, cache.getMaxBlocksPerSequence()}, i32),
+        {RankedTensorType::get({any, cache.getMaxBlocksPerSequence()}, i32),
          RankedTensorType::get({cache.getLayers(), any}, i32),
          RankedTensorType::get({}, i32)});
   }
 
-  SmallVector<Value> all() { return {keys, values, table, lengths, used}; }
+  SmallVector<Value> all() {
+    SmallVector<Value> tensors = pools;
+    tensors.append({table, lengths, used});
+    return tensors;
+  }
 
-  Value keys, values, table, lengths, used;
+  /// Of keys and of values: their elements, scales and zero points by turns.
+  SmallVector<Value> pools;
+  Value table, lengths, used;
 };
 
 Value layerOf(Scalars &s, Value layer) { return layer ? layer : s.index(0); }
@@ -58,12 +73,12 @@ struct ConvertAppendKV : OneToNOpConversionPattern<AppendKVOp> {
                   OneToNPatternRewriter &rewriter) const override {
     Scalars s(rewriter, op.getLoc());
     CacheTensors cache(adaptor.getCache());
-    SmallVector<Value> results;
+    SmallVector<Value> results, sources = sourcesOf(s, op);
     if (op.getSlots()) {
-      appendBySlots(s, op, cache);
+      appendBySlots(s, op, sources, cache);
       results = cache.all();
     } else {
-      appendBySequence(s, op, cache);
+      appendBySequence(s, op, sources, cache);
       results = cache.all();
       results.push_back(blockIndices(s, op, cache));
     }
@@ -72,12 +87,28 @@ struct ConvertAppendKV : OneToNOpConversionPattern<AppendKVOp> {
   }
 
 private:
+  /// What goes into each of the pools.
+  static SmallVector<Value> sourcesOf(Scalars &s, AppendKVOp op) {
+    PagedKVCacheType type = op.getCache().getType();
+    if (!type.isQuantized())
+      return {op.getKeys(), op.getValues()};
+    auto quantize = [&](Value tensor) {
+      return quantizeTensor(
+          s.builder, s.loc, tensor,
+          type.getQuantizedType(tensorType(tensor).getShape()));
+    };
+    SmallVector<Value> sources;
+    for (auto [keys, values] :
+         llvm::zip(quantize(op.getKeys()), quantize(op.getValues())))
+      sources.append({keys, values});
+    return sources;
+  }
+
   /// Writes one token's keys and values to a place in the pools.
-  static SmallVector<Value> store(Scalars &s, AppendKVOp op, ValueRange pools,
-                                  ArrayRef<Value> place,
+  static SmallVector<Value> store(Scalars &s, AppendKVOp op, ValueRange sources,
+                                  ValueRange pools, ArrayRef<Value> place,
                                   ArrayRef<Value> token) {
     PagedKVCacheType type = op.getCache().getType();
-    Value sources[] = {op.getKeys(), op.getValues()};
     auto with = [](ArrayRef<Value> indices, Value h, Value d) {
       SmallVector<Value> element(indices);
       element.append({h, d});
@@ -85,50 +116,57 @@ private:
     };
     return s.loop(
         s.index(type.getKvHeads()), pools, [&](Value h, ValueRange pools) {
-          return s.loop(
-              s.index(type.getHeadDim()), pools,
-              [&](Value d, ValueRange pools) {
-                SmallVector<Value> next;
-                for (auto [pool, source] : llvm::zip(pools, sources)) {
-                  Value x = s.convert(s.extract(source, with(token, h, d)),
-                                      type.getElementType());
-                  next.push_back(s.insert(x, pool, with(place, h, d)));
-                }
-                return next;
-              });
+          SmallVector<Value> next =
+              s.loop(s.index(type.getHeadDim()), pools.take_front(2),
+                     [&](Value d, ValueRange pools) {
+                       SmallVector<Value> next;
+                       for (auto [pool, source] : llvm::zip(pools, sources)) {
+                         Value x = s.extract(source, with(token, h, d));
+                         if (!type.isQuantized())
+                           x = s.convert(x, type.getElementType());
+                         next.push_back(s.insert(x, pool, with(place, h, d)));
+                       }
+                       return next;
+                     });
+          // One scale and one zero point for each head.
+          Value zero = s.index(0);
+          for (auto [pool, source] :
+               llvm::zip(pools.drop_front(2), sources.drop_front(2)))
+            next.push_back(s.insert(s.extract(source, with(token, h, zero)),
+                                    pool, with(place, h, zero)));
+          return next;
         });
   }
 
-  static void appendBySlots(Scalars &s, AppendKVOp op, CacheTensors &cache) {
+  static void appendBySlots(Scalars &s, AppendKVOp op, ValueRange sources,
+                            CacheTensors &cache) {
     Value layer = layerOf(s, op.getLayer());
     Value blockSize = s.index(op.getCache().getType().getBlockSize());
-    SmallVector<Value> pools = s.loop(
-        s.dim(op.getSlots(), 0), {cache.keys, cache.values},
-        [&](Value t, ValueRange pools) {
+    cache.pools = s.loop(
+        s.dim(op.getSlots(), 0), cache.pools, [&](Value t, ValueRange pools) {
           Value slot = s.toIndex(s.extract(op.getSlots(), t));
-          return store(s, op, pools,
+          return store(s, op, sources, pools,
                        {layer, s.div(slot, blockSize), s.rem(slot, blockSize)},
                        t);
         });
-    cache.keys = pools[0];
-    cache.values = pools[1];
   }
 
-  static void appendBySequence(Scalars &s, AppendKVOp op, CacheTensors &cache) {
+  static void appendBySequence(Scalars &s, AppendKVOp op, ValueRange sources,
+                               CacheTensors &cache) {
     Value layer = layerOf(s, op.getLayer());
     Value blockSize = s.index(op.getCache().getType().getBlockSize());
     Value tokens = s.dim(op.getKeys(), 1);
     Value used = s.extract(cache.used, {});
-    SmallVector<Value> carried = s.loop(
-        s.dim(op.getSeqIds(), 0),
-        {cache.keys, cache.values, cache.table, used, cache.lengths},
-        [&](Value b, ValueRange carried) {
+    SmallVector<Value> carried = cache.pools;
+    carried.append({cache.table, used, cache.lengths});
+    carried = s.loop(
+        s.dim(op.getSeqIds(), 0), carried, [&](Value b, ValueRange carried) {
           Value sequence = s.toIndex(s.extract(op.getSeqIds(), b));
-          Value lengths = carried[4];
+          Value lengths = carried.back();
           Value start = s.toIndex(s.extract(lengths, {layer, sequence}));
           SmallVector<Value> next = s.loop(
               tokens, carried.drop_back(), [&](Value t, ValueRange carried) {
-                return appendToken(s, op, carried, layer, sequence,
+                return appendToken(s, op, sources, carried, layer, sequence,
                                    s.add(start, t), blockSize, {b, t});
               });
           Value length = s.builder.create<arith::IndexCastOp>(
@@ -136,21 +174,20 @@ private:
           next.push_back(s.insert(length, lengths, {layer, sequence}));
           return next;
         });
-    cache.keys = carried[0];
-    cache.values = carried[1];
-    cache.table = carried[2];
-    cache.used = s.insert(carried[3], cache.used, {});
-    cache.lengths = carried[4];
+    cache.lengths = carried.pop_back_val();
+    cache.used = s.insert(carried.pop_back_val(), cache.used, {});
+    cache.table = carried.pop_back_val();
+    cache.pools = carried;
   }
 
   /// Writes a token at a position of a sequence; takes the next block if the
   /// position has none. Carries the pools, the table and the blocks in use.
   static SmallVector<Value> appendToken(Scalars &s, AppendKVOp op,
-                                        ValueRange carried, Value layer,
-                                        Value sequence, Value position,
-                                        Value blockSize,
+                                        ValueRange sources, ValueRange carried,
+                                        Value layer, Value sequence,
+                                        Value position, Value blockSize,
                                         ArrayRef<Value> token) {
-    Value table = carried[2], used = carried[3];
+    Value table = carried.take_back(2)[0], used = carried.back();
     Value column = s.div(position, blockSize);
     Value known = s.extract(table, {sequence, column});
     Value none = s.builder.create<arith::ConstantIntOp>(s.loc, 0, 32);
@@ -160,7 +197,7 @@ private:
     Value taken =
         s.builder.create<arith::ExtUIOp>(s.loc, used.getType(), isNew);
     SmallVector<Value> next =
-        store(s, op, carried.take_front(2),
+        store(s, op, sources, carried.drop_back(2),
               {layer, s.toIndex(block), s.rem(position, blockSize)}, token);
     next.push_back(s.insert(block, table, {sequence, column}));
     next.push_back(s.add(used, taken));
@@ -187,13 +224,47 @@ private:
   }
 };
 
-/// An element of position p of the sequence in row b of a block table.
-Value readPool(Scalars &s, Value pool, Value layer, Value blocks, Value b,
-               Value p, Value h, Value d) {
-  Value blockSize = s.index(tensorType(pool).getDimSize(2));
-  Value block = s.toIndex(s.extract(blocks, {b, s.div(p, blockSize)}));
-  return s.extract(pool, {layer, block, s.rem(p, blockSize), h, d});
-}
+/// The keys or the values of a layer, for the sequences of a block table.
+struct Held {
+  Held(PagedKVCacheType type, const CacheTensors &cache, bool isValues,
+       Value layer, Value blocks)
+      : type(type), layer(layer), blocks(blocks),
+        elements(cache.pools[isValues]) {
+    if (cache.pools.size() > 2)
+      scales = cache.pools[2 + isValues];
+    if (cache.pools.size() > 4)
+      zeroPoints = cache.pools[4 + isValues];
+  }
+
+  /// An element of position p of the sequence in row b, without its scale.
+  Value element(Scalars &s, Value b, Value p, Value h, Value d) const {
+    Value x = read(s, elements, b, p, h, d);
+    if (!type.isQuantized())
+      return x;
+    Value zeroPoint;
+    if (zeroPoints)
+      zeroPoint = read(s, zeroPoints, b, p, h, s.index(0));
+    return integerOf(s, type.getQuantizedType({1}), x, zeroPoint);
+  }
+  Value scale(Scalars &s, Value b, Value p, Value h) const {
+    return s.widen(read(s, scales, b, p, h, s.index(0)));
+  }
+  /// What it stands for.
+  Value number(Scalars &s, Value b, Value p, Value h, Value d) const {
+    Value x = element(s, b, p, h, d);
+    return scales ? s.mul(x, scale(s, b, p, h)) : x;
+  }
+
+private:
+  Value read(Scalars &s, Value pool, Value b, Value p, Value h, Value d) const {
+    Value blockSize = s.index(type.getBlockSize());
+    Value block = s.toIndex(s.extract(blocks, {b, s.div(p, blockSize)}));
+    return s.extract(pool, {layer, block, s.rem(p, blockSize), h, d});
+  }
+
+  PagedKVCacheType type;
+  Value layer, blocks, elements, scales, zeroPoints;
+};
 
 struct ConvertLookupKV : OneToNOpConversionPattern<LookupKVOp> {
   using OneToNOpConversionPattern::OneToNOpConversionPattern;
@@ -204,15 +275,18 @@ struct ConvertLookupKV : OneToNOpConversionPattern<LookupKVOp> {
     Scalars s(rewriter, op.getLoc());
     CacheTensors cache(adaptor.getCache());
     rewriter.replaceOp(
-        op, ValueRange{gather(s, op, cache.keys), gather(s, op, cache.values)},
+        op, ValueRange{gather(s, op, cache, false), gather(s, op, cache, true)},
         adaptor.getResultMapping());
     return success();
   }
 
 private:
-  static Value gather(Scalars &s, LookupKVOp op, Value pool) {
+  static Value gather(Scalars &s, LookupKVOp op, const CacheTensors &cache,
+                      bool isValues) {
     auto type = cast<RankedTensorType>(op.getKeys().getType());
-    Value layer = layerOf(s, op.getLayer()), blocks = op.getBlockIndices();
+    Value blocks = op.getBlockIndices();
+    Held held(op.getCache().getType(), cache, isValues,
+              layerOf(s, op.getLayer()), blocks);
     Value empty = emptyLike(s.builder, s.loc, type, blocks);
     Maps maps(op.getContext(), 4);
     return generic(
@@ -225,10 +299,9 @@ private:
           Value isHeld = s.builder.create<arith::CmpIOp>(
               s.loc, arith::CmpIPredicate::slt, at[1], s.toIndex(arguments[0]));
           // Where there is no position there may be no block either.
-          auto held = [&](OpBuilder &builder, Location loc) {
+          auto found = [&](OpBuilder &builder, Location loc) {
             Scalars s(builder, loc);
-            Value x =
-                readPool(s, pool, layer, blocks, at[0], at[1], at[2], at[3]);
+            Value x = held.number(s, at[0], at[1], at[2], at[3]);
             builder.create<scf::YieldOp>(loc,
                                          s.convert(x, type.getElementType()));
           };
@@ -237,7 +310,7 @@ private:
                 loc, builder.getFloatAttr(type.getElementType(), 0.0));
             builder.create<scf::YieldOp>(loc, zero);
           };
-          return s.builder.create<scf::IfOp>(s.loc, isHeld, held, beyond)
+          return s.builder.create<scf::IfOp>(s.loc, isHeld, found, beyond)
               .getResult(0);
         });
   }
@@ -259,11 +332,8 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
     Value layer = layerOf(s, op.getLayer()), blocks = op.getBlockIndices();
     Value zero = s.index(0), one = s.index(1);
     Value tokens = op.getRows() ? Value() : s.dim(op.getQuery(), 1);
-    auto read = [&](Value pool) {
-      return [&s, pool, layer, blocks](Value b, Value p, Value h, Value d) {
-        return readPool(s, pool, layer, blocks, b, p, h, d);
-      };
-    };
+    Held keys(type, cache, false, layer, blocks);
+    Held values(type, cache, true, layer, blocks);
     auto rows = [&](Value b) {
       if (!op.getRows())
         return std::pair(zero, tokens);
@@ -274,16 +344,35 @@ struct ConvertPagedAttention : OneToNOpConversionPattern<PagedAttentionOp> {
       return s.toIndex(s.extract(op.getSeqLens(), b));
     };
     Value capacity = s.mul(s.dim(blocks, 1), s.index(type.getBlockSize()));
-    Type element = type.getElementType();
-    Value result = buildAttention(
-        s, {op.getQuery(), cast<RankedTensorType>(op.getResult().getType()),
-            type.getKvHeads(), scale, op.getSoftcapAttr(), /*causal=*/true,
-            op.getWindowAttr(), op.getSinks(), op.getAlibi(),
-            /*mask=*/Value(), s.dim(blocks, 0), capacity, rows, length,
-            read(cache.keys), read(cache.values),
-            op.getQueryType().value_or(FloatType()),
-            element.isBF16() ? element : Type()});
-    rewriter.replaceOp(op, result, adaptor.getResultMapping());
+    bool rounds = type.isQuantized() || type.getElementType().isBF16();
+    Attention attention{op.getQuery(),
+                        cast<RankedTensorType>(op.getResult().getType()),
+                        type.getKvHeads(),
+                        scale,
+                        op.getSoftcapAttr(),
+                        /*causal=*/true,
+                        op.getWindowAttr(),
+                        op.getSinks(),
+                        op.getAlibi(),
+                        /*mask=*/Value(),
+                        s.dim(blocks, 0),
+                        capacity,
+                        rows,
+                        length,
+                        [&](Value b, Value p, Value h, Value d) {
+                          return keys.number(s, b, p, h, d);
+                        },
+                        [&](Value b, Value p, Value h, Value d) {
+                          return values.element(s, b, p, h, d);
+                        },
+                        op.getQueryType().value_or(FloatType()),
+                        rounds ? rewriter.getBF16Type() : Type()};
+    if (type.isQuantized())
+      attention.valueScale = [&](Value b, Value p, Value h) {
+        return values.scale(s, b, p, h);
+      };
+    rewriter.replaceOp(op, buildAttention(s, attention),
+                       adaptor.getResultMapping());
     return success();
   }
 };

@@ -558,6 +558,17 @@ private:
 
 } // namespace
 
+SmallVector<Value> llmir::reference::quantizeTensor(OpBuilder &builder,
+                                                    Location loc, Value input,
+                                                    QuantizedTensorType type) {
+  return Quantizer(builder, loc, input, type).quantize();
+}
+
+Value llmir::reference::integerOf(Scalars &s, QuantizedTensorType type,
+                                  Value element, Value zeroPoint) {
+  return toFloat(s, distance(s, type, element, zeroPoint));
+}
+
 void llmir::reference::populateQuantizationConversion(
     OneToNTypeConverter &converter, RewritePatternSet &patterns) {
   converter.addConversion(

@@ -42,7 +42,7 @@ void LLMDialect::initialize() {
 
 LogicalResult
 PagedKVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
-                         FloatType elementType, int64_t layers, int64_t kvHeads,
+                         Type elementType, int64_t layers, int64_t kvHeads,
                          int64_t headDim, int64_t blockSize,
                          int64_t maxSeqLen) {
   struct {
@@ -58,11 +58,22 @@ PagedKVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
       return emitError() << name << " must be positive and fit into 32 bits, "
                          << "but is " << value;
   if (!elementType.isF16() && !elementType.isBF16() && !elementType.isF32() &&
-      !elementType.isF64())
-    return emitError() << "elements must be f16, bf16, f32 or f64, but are "
-                       << elementType;
+      !elementType.isF64() && !elementType.isSignlessInteger(8) &&
+      !elementType.isSignlessInteger(4))
+    return emitError()
+           << "elements must be f16, bf16, f32, f64, i8 or i4, but are "
+           << elementType;
   if (!llvm::isPowerOf2_64(blockSize))
     return emitError() << "block_size must be a power of two, but is "
                        << blockSize;
   return success();
+}
+
+QuantizedTensorType
+PagedKVCacheType::getQuantizedType(ArrayRef<int64_t> shape) const {
+  auto storage = llvm::cast<IntegerType>(getElementType());
+  return QuantizedTensorType::get(
+      getContext(), shape, storage, Float16Type::get(getContext()),
+      /*axis=*/shape.size() - 1, /*group_size=*/0,
+      /*asymmetric=*/storage.getWidth() == 4, Packing::none);
 }

@@ -19,6 +19,27 @@
 /// [headDimPadded][2]. Blocks of fewer than 16 positions hold their keys as
 /// [head_dim][block_size] or [head_dim / 2][block_size][2], and values without
 /// pairs.
+///
+/// Integers stand for (stored - zero) * scale; those of 8 bits have no zero
+/// point, but a sign in the highest bit and their size in the others. Lines of
+/// 64 bytes become lines of pairs of bf16:
+///   int8 keys    [block_size / 16][head_dim / 4] lines: of 16 positions 4
+///                dimensions, [4][2][4][2]: by four positions, which each have
+///                two dimensions and then two more
+///   int8 values  [block_size / 4][headDimPadded / 16] lines: of 16 columns 4
+///                positions, in the same way
+///   int4 keys    [block_size / 16][head_dim / 8] lines: [16] words of 8
+///                dimensions, whose nibbles are, from the lowest, 0, 2, 4, 6,
+///                1, 3, 5, 7
+///   int4 values  [block_size / 4][head_dim / 32] lines: [16] words of bytes of
+///                positions 0, 2, 1, 3, with column c in the lower half and
+///                c + 16 in the upper one (a byte of two positions could be
+///                written by two threads at once)
+/// with what is beyond head_dim padded. Behind the values come, for each 16
+/// positions, the scales of their keys and of their values, in f16, and for
+/// int4 the zero points of the same, in bytes. In blocks of fewer than 16
+/// positions keys and values are the rows of positions, and those of scales as
+/// many.
 struct llmir_kv_cache {
   char *pool;
   int64_t poolBytes;
@@ -29,6 +50,8 @@ struct llmir_kv_cache {
   int64_t keyBytes;      ///< Of a position.
   int64_t valueBytes;    ///< Of a position.
   int64_t valuesOffset;  ///< Of the values after the keys of a head.
+  int64_t scaleBytes;    ///< Of a position: scales and zero points, or 0.
+  int64_t scalesOffset;  ///< Of these after the keys of a head.
   int64_t headBytes, blockBytes, layerBytes;
 };
 
@@ -122,7 +145,8 @@ struct AttentionArgs {
   const float *slopes; ///< Of each query head; or null.
 };
 
-/// New tokens. Keys and values are f32, or of the cache's type.
+/// New tokens. Keys and values are f32, or of the cache's type if that is a
+/// float's.
 struct AppendArgs {
   const llmir_kv_cache *cache;
   int64_t layer;

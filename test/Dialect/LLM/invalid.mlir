@@ -49,15 +49,26 @@ func.func private @case(!llm.paged_kv_cache<f16, 12, 16, 64, 24, 4096>)
 
 // -----
 
-// Keys and values are of a float type.
-// expected-error @+2 {{invalid kind of type specified}}
-// expected-error @+1 {{failed to parse LLM_PagedKVCacheType parameter 'element_type' which is to be a `::mlir::FloatType`}}
-func.func private @case(!llm.paged_kv_cache<i8, 12, 16, 64, 16, 4096>)
+// Keys and values are floats, or integers of 8 or 4 bits.
+// expected-error @+1 {{elements must be f16, bf16, f32, f64, i8 or i4, but are 'i16'}}
+func.func private @case(!llm.paged_kv_cache<i16, 12, 16, 64, 16, 4096>)
+
+// -----
+
+// Whether these have a sign is settled: the zero point says what 0 is.
+// expected-error @+1 {{elements must be f16, bf16, f32, f64, i8 or i4, but are 'ui4'}}
+func.func private @case(!llm.paged_kv_cache<ui4, 12, 16, 64, 16, 4096>)
+
+// -----
+
+// And they are elements.
+// expected-error @+1 {{elements must be f16, bf16, f32, f64, i8 or i4, but are 'tensor<2xi8>'}}
+func.func private @case(!llm.paged_kv_cache<tensor<2xi8>, 12, 16, 64, 16, 4096>)
 
 // -----
 
 // Of one that everything here computes in.
-// expected-error @+1 {{elements must be f16, bf16, f32 or f64, but are 'f8E4M3FN'}}
+// expected-error @+1 {{elements must be f16, bf16, f32, f64, i8 or i4, but are 'f8E4M3FN'}}
 func.func private @case(!llm.paged_kv_cache<f8E4M3FN, 12, 16, 64, 16, 4096>)
 
 // -----

@@ -52,7 +52,7 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}
 
 // Kernels read f32, bf16 and f16.
 module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64}} {
-  // expected-error @+1 {{the runtime's caches hold f32, bf16 or f16, not 'f64'}}
+  // expected-error @+1 {{the runtime's caches hold f32, bf16, f16, i8 or i4, not 'f64'}}
   func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
                   %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
                   %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {

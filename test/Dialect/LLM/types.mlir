@@ -2,14 +2,18 @@
 
 // Round trip of the dialect's types and attributes by themselves.
 
-// Every float type can be an element's; alone and nested in other types.
+// Floats and small integers can be elements; alone and nested in other types.
 // CHECK-LABEL: func private @cache_types
 // CHECK-SAME: !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
 // CHECK-SAME: !llm.paged_kv_cache<bf16, 1, 1, 1, 1, 1>
+// CHECK-SAME: !llm.paged_kv_cache<i8, 12, 16, 64, 16, 4096>
+// CHECK-SAME: !llm.paged_kv_cache<i4, 1, 1, 1, 1, 1>
 // CHECK-SAME: (!llm.paged_kv_cache<f32, 2, 2, 32, 256, 131072>) -> ()
 func.func private @cache_types(
   !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>,
   !llm.paged_kv_cache<bf16, 1, 1, 1, 1, 1>,
+  !llm.paged_kv_cache<i8, 12, 16, 64, 16, 4096>,
+  !llm.paged_kv_cache<i4, 1, 1, 1, 1, 1>,
   (!llm.paged_kv_cache<f32, 2, 2, 32, 256, 131072>) -> ())
 
 // The examples of LLMAttributes.td; the order of members, which is free; and

@@ -362,7 +362,8 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
   let summary = "appends keys and values to a paged cache";
   let description = [{
     Returns the cache with new tokens' keys and values in `layer` (0 unless
-    given), rounded to the cache's element type. The operand must not be used
+    given), rounded to the cache's element type, or quantized, as the cache's
+    type says. The operand must not be used
     after: `--llm-verify-cache-uses` proves it, so that it can happen in place.
 
     By `seq_ids` ([B], distinct; keys and values [B, T, H, D]) the op allocates.
@@ -444,7 +445,8 @@ def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
   let summary = "gathers a sequence's keys and values from a paged cache";
   let description = [{
     `keys[b, p] = pool[block_indices[b, p / block_size], p mod block_size]`, the
-    same for values, for positions p < seq_lens[b]; what lies beyond is 0.
+    same for values, for positions p < seq_lens[b]; what lies beyond is 0. What
+    is quantized comes as the number that it stands for.
     block_indices: [B, W], seq_lens: [B], keys and values: [B, P, H, D].
 
     ```mlir
@@ -482,7 +484,9 @@ def LLM_PagedAttentionOp
     say. `scale`, `softcap`, `window`, `sinks` and `alibi` mean what they mean
     there. With `query_type`, the query's elements are rounded to that type, which
     is bf16, before anything else. Over a cache of bf16 the softmax's exponentials
-    are rounded to bf16 before they are summed and multiplied with the values.
+    are rounded to bf16 before they are summed and multiplied with the values. Over
+    one of integers they are summed as they are; what multiplies a value's integers
+    (q - z) is its exponential times its scale, rounded to bf16.
 
     ```mlir
     !kv_cache_t = !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>

@@ -22,13 +22,28 @@ def LLM_PagedKVCacheType : LLM_Type<"PagedKVCache", "paged_kv_cache"> {
     a value of it stands for the pools, the block table, the lengths of the
     sequences and the state of the allocator.
 
+    Elements are floats, to which keys and values are rounded, or integers. Then
+    keys and values are quantized when they are appended, each head of each token
+    for itself, as `llm.quantize` quantizes along head_dim:
+
+    | elements | as a quantized tensor of `[tokens, kv_heads, head_dim]`          |
+    |----------|------------------------------------------------------------------|
+    | `i8`     | `i8, scales = f16, axis = 2`                                     |
+    | `i4`     | `i4, scales = f16, axis = 2, asymmetric`                         |
+
+    What is read is `(q - z) * s`, with z = 0 for `i8`. At head_dim 64 that takes
+    52 % and 28 % of what bf16 does, scales and zero points counted in.
+
     ```mlir
     // Element type, layers, KV heads, head dimension, block size, longest sequence.
     !llm.paged_kv_cache<f16, 12, 16, 64, 16, 4096>
+    // The same in 8 and in 4 bits.
+    !llm.paged_kv_cache<i8, 12, 16, 64, 16, 4096>
+    !llm.paged_kv_cache<i4, 12, 16, 64, 16, 4096>
     ```
   }];
   let parameters = (ins
-    "::mlir::FloatType":$element_type,
+    "::mlir::Type":$element_type,
     "int64_t":$layers,
     "int64_t":$kv_heads,
     "int64_t":$head_dim,
@@ -45,6 +60,12 @@ def LLM_PagedKVCacheType : LLM_Type<"PagedKVCache", "paged_kv_cache"> {
     int64_t getMaxBlocksPerSequence() const {
       return (getMaxSeqLen() + getBlockSize() - 1) / getBlockSize();
     }
+    bool isQuantized() const {
+      return ::llvm::isa<::mlir::IntegerType>(getElementType());
+    }
+    /// What keys or values of `shape`, whose last dimension is head_dim, are
+    /// quantized to. Of a cache of integers only.
+    QuantizedTensorType getQuantizedType(::llvm::ArrayRef<int64_t> shape) const;
   }];
 }
 

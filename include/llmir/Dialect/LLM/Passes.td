@@ -329,6 +329,50 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
   ];
 }
 
+def LLMQuantizeKVCache : Pass<"llm-quantize-kv-cache", "::mlir::ModuleOp"> {
+  let summary = "Change what the KV cache holds";
+  let description = [{
+    Gives every `!llm.paged_kv_cache` of a program elements of another type: `int8`
+    or `int4`, to which appends quantize keys and values, or a float's, to which
+    they round. The ops stay as they are: what they do follows from the type.
+
+    ```mlir
+    // llmir-opt --llm-quantize-kv-cache=dtype=int8
+    func.func @layer(%kv: !llm.paged_kv_cache<bf16, 1, 2, 4, 16, 64>,
+                     %k: tensor<?x2x4xf32>, %v: tensor<?x2x4xf32>,
+                     %slots: tensor<?xi32>)
+        -> !llm.paged_kv_cache<bf16, 1, 2, 4, 16, 64> {
+      %kv1 = llm.append_kv %kv, %k, %v slots %slots
+        : (!llm.paged_kv_cache<bf16, 1, 2, 4, 16, 64>, tensor<?x2x4xf32>,
+           tensor<?x2x4xf32>, tensor<?xi32>)
+        -> !llm.paged_kv_cache<bf16, 1, 2, 4, 16, 64>
+      return %kv1 : !llm.paged_kv_cache<bf16, 1, 2, 4, 16, 64>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @layer(%arg0: !llm.paged_kv_cache<i8, 1, 2, 4, 16, 64>, %arg1:
+        tensor<?x2x4xf32>, %arg2: tensor<?x2x4xf32>, %arg3: tensor<?xi32>) ->
+        !llm.paged_kv_cache<i8, 1, 2, 4, 16, 64> {
+      %result = llm.append_kv %arg0, %arg1, %arg2 slots %arg3 :
+          (!llm.paged_kv_cache<i8, 1, 2, 4, 16, 64>, tensor<?x2x4xf32>,
+          tensor<?x2x4xf32>, tensor<?xi32>) -> !llm.paged_kv_cache<i8, 1, 2, 4,
+          16, 64>
+      return %result : !llm.paged_kv_cache<i8, 1, 2, 4, 16, 64>
+    }
+    ```
+  }];
+  let options = [
+    Option<"dtype", "dtype", "std::string", "\"int8\"",
+           "int8, int4, f32, bf16 or f16">
+  ];
+  let statistics = [
+    Statistic<"numChanged", "num-changed", "Number of types of caches changed">
+  ];
+}
+
 def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
   let summary = "Pack the weights of products into panels";
   let description = [{

@@ -70,9 +70,9 @@ private:
           "and the cache");
     auto cache = cast<PagedKVCacheType>(type.getInput(kCacheArgument));
     if (!cache.getElementType().isF32() && !cache.getElementType().isBF16() &&
-        !cache.getElementType().isF16())
+        !cache.getElementType().isF16() && !cache.isQuantized())
       return step.emitError()
-             << "the runtime's caches hold f32, bf16 or f16, not "
+             << "the runtime's caches hold f32, bf16, f16, i8 or i4, not "
              << cache.getElementType();
     return success();
   }

@@ -36,6 +36,7 @@ typedef enum llmir_dtype {
   LLMIR_I32 = 2,
   LLMIR_F16 = 3,
   LLMIR_I8 = 4,
+  LLMIR_I4 = 5, /* of KV caches */
 } llmir_dtype;
 
 /* The formats of packed weights (see packing.h for how they lie). In the first
@@ -158,8 +159,10 @@ typedef struct llmir_runtime {
 
   /* Stores token t's keys and values at slots[t] = block * block_size + offset.
    * keys, values: [T, H, D], f32 or the cache's dtype; rounded to the cache's
-   * dtype, to nearest even (in f16, what is too large becomes infinite).
-   * slots: [T], i32. */
+   * dtype, to nearest even (in f16, what is too large becomes infinite). For a
+   * cache of integers they are f32, and each head of each token is quantized
+   * for itself, as llm.quantize defines it: to I8 symmetric, to I4 with a zero
+   * point, both with a scale in f16. slots: [T], i32. */
   void (*append_kv)(llmir_context *context, llmir_kv_cache *cache,
                     int64_t layer, const llmir_tensor *keys,
                     const llmir_tensor *values, const llmir_tensor *slots);
