@@ -80,13 +80,11 @@ def test_compiled_is_reference(
             np.array(model.engine.step([(handles[i], *rest) for i, *rest in items]))
         )
     errors = row_errors(actual, expected)
-    # Sums of another order move a weight to its neighbour in bf16 now and then, and
-    # a key or a value to the next integer, which is rarer: most rows are as near as
-    # in float32, and the others nearer by far than what the integers change.
-    print(kv_cache, np.quantile(errors, [0.25, 0.5, 0.75, 1]))
-    assert np.quantile(errors, 0.25) < 2e-6
-    assert np.median(errors) < 1e-3
-    assert errors.max() < ERRORS[kv_cache]
+    # The kernels' exponentials are rougher, and weights of the softmax are rounded to
+    # bf16. That moves some keys and values of the next layer to another integer: by
+    # far less than rounding them to integers at all.
+    assert np.median(errors) < ERRORS[kv_cache] / 6
+    assert errors.max() < ERRORS[kv_cache] / 2
 
 
 @pytest.mark.parametrize("kv_cache", ERRORS)

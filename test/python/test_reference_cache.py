@@ -492,10 +492,10 @@ class TestPagedCache:
             return np.concatenate([turned.real, turned.imag, exact[..., 4:]], -1)
 
         assert_close(rotated, rotate(query), result)
-        new = Cache(*tensors)
+        new = Cache.of(tensors)
         for pool, old, rows in (
-            (new.keys, cache.keys, rotate(keys)),
-            (new.values, cache.values, load(values, given)),
+            (new.pools[0], cache.pools[0], rotate(keys)),
+            (new.pools[1], cache.pools[1], load(values, given)),
         ):
             flat = pool[layer].reshape(-1, kv_heads, DIM)
             assert_close(flat[slots], rows, held)
