@@ -64,7 +64,7 @@ static void streamTwo(const LinearArgs &args, const char *x, const char *w,
   _tile_zero(2);
   _tile_zero(3);
   for (int64_t u = 0; u < args.units; u += stepUnits) {
-    // As in linear.inc: after the end of a panel come those after this pair.
+    // After the end of a panel come those after this pair.
     int64_t left = (args.units - u) * unitBytes;
     int64_t ahead = distance + (left <= distance ? args.panelBytes : 0);
     _tile_loadd(4, x, 64);
