@@ -430,7 +430,7 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         "weights larger than any disk",
         huge_weights,
         COMPILE,
-        r"out.llmir takes 16\.0 TiB while it is written, and .* are free on its disk",
+        r"out.llmir takes 8\.0 TiB while it is written, and .* are free on its disk",
     ),
     # The files beside them.
     (
