@@ -124,8 +124,10 @@ void expectRotationAndThenAppend(Context &context, const Shape &shape,
                                  llmir_dtype held, llmir_dtype rows,
                                  int64_t tokens) {
   const llmir_runtime &runtime = context.runtime();
-  // Values come in f32, or as the cache has them.
-  Problem problem(shape, tokens, rows, rows == LLMIR_F32 ? LLMIR_F32 : held);
+  // Values come in f32, or as a cache of floats has them.
+  bool isInteger = held == LLMIR_I8 || held == LLMIR_I4;
+  Problem problem(shape, tokens, rows,
+                  isInteger || rows == LLMIR_F32 ? LLMIR_F32 : held);
   llmir_tensor v = problem.values.view(), slots = problem.slots.view();
   Tensor keys = problem.rotate(1 + shape.heads * shape.headDim, shape.kvHeads);
   llmir_tensor k = keys.view();
@@ -155,7 +157,8 @@ class RopeTest : public ::testing::TestWithParam<CpuLevel> {};
 TEST_P(RopeTest, IsRotationAndThenAppend) {
   Context one(1, GetParam()), three(3, GetParam());
   for (const Shape &shape : shapes)
-    for (llmir_dtype held : floatTypes)
+    for (llmir_dtype held :
+         {LLMIR_F32, LLMIR_BF16, LLMIR_F16, LLMIR_I8, LLMIR_I4})
       for (llmir_dtype rows : floatTypes)
         for (int64_t tokens : {1, 37, 100})
           expectRotationAndThenAppend(tokens == 100 ? three : one, shape, held,
