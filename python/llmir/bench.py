@@ -20,7 +20,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,13 @@ def rows_of(
     return rows
 
 
-def with_room(model: Model, sequences: int, length: int) -> Model:
-    """Return the model, or open it again if its cache has no room for sequences."""
+def with_room(model: Model, batches: Iterable[tuple[int, int]]) -> Model:
+    """Return the model, or open it again if its cache is too small for a batch.
+
+    batches: sequences, and the length of each.
+    """
     block = int(model.manifest["cache"]["block_size"])
-    blocks = sequences * -(-length // block)
+    blocks = max(sequences * -(-length // block) for sequences, length in batches)
     if blocks <= model.engine.num_blocks:
         return model
     return Model(model.path, model.engine.threads, num_blocks=blocks)
@@ -96,9 +99,10 @@ class Timer:
         self.model = Model(path, threads)
         for row in rows:
             self._check(row)
-        for row in rows:
-            length = row.depth + row.new * row.steps
-            self.model = with_room(self.model, row.sequences, length)
+        self.model = with_room(
+            self.model,
+            [(row.sequences, row.depth + row.new * row.steps) for row in rows],
+        )
         self.random = random.Random(0)
 
     def _check(self, row: Row) -> None:

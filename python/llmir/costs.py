@@ -155,8 +155,10 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
         if entry["op"] == "paged_attention":
             query = entry["operands"][0]["shape"]
             op |= {
-                # Of bf16 queries and a bf16 cache, or one that is widened to bf16.
-                "multiplier": entry["query_type"],
+                # Integers are widened to bf16.
+                "multiplier": entry["query_type"]
+                if cache["dtype"] in ("bf16", "int8", "int4")
+                else "",
                 "heads": query[-2],
                 "head_dim": query[-1],
                 "kv_heads": cache["kv_heads"],

@@ -217,10 +217,10 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if step.rows > model.max_batch_tokens:
         raise LLMIRError(
-            f"the step has {step.rows} tokens, and one of this artifact at most "
+            f"the step has {step.rows} tokens, and one of this artifact has at most "
             f"{model.max_batch_tokens} (--max-batch-tokens)"
         )
-    model = with_room(model, size, step.context)
+    model = with_room(model, [(size, step.context)])
     calls, total = _timed(model, step, depth)
     limits = measure_limits(model.engine.threads)
     lines = explain(ops, step, limits, calls, total)

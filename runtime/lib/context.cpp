@@ -162,10 +162,10 @@ int32_t dtypeOf(const llmir_tensor *tensor) {
 /// fastest in long runs, and whoever is done early finds a short one.
 class Runs {
 public:
-  /// Runs of `panels` at least, if they can be.
+  /// Runs of `panels` at leastPanels, if they can be.
   Runs(int64_t outputs, int64_t perOutput, int64_t threads, int64_t panels)
       : outputs(outputs), perOutput(perOutput), threads(threads),
-        least(std::max(panels, 2 * perOutput)) {
+        leastPanels(std::max(panels, 2 * perOutput)) {
     // The last part is the longest.
     int64_t left = partBegin(threads) - partBegin(threads - 1);
     for (; left > 0; ++perThread)
@@ -191,10 +191,10 @@ private:
     return outputs * thread / threads * perOutput;
   }
   int64_t length(int64_t left) const {
-    return left < 2 * least ? left : left / 2 / perOutput * perOutput;
+    return left < 2 * leastPanels ? left : left / 2 / perOutput * perOutput;
   }
 
-  int64_t outputs, perOutput, threads, least, perThread = 0;
+  int64_t outputs, perOutput, threads, leastPanels, perThread = 0;
 };
 
 void linear(llmir_context *context, const llmir_tensor *x,

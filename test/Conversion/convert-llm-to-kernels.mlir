@@ -345,3 +345,22 @@ func.func @quantized_f32(%x: tensor<?x128xf32>, %w: !llm.quantized_tensor<64x128
   %0 = llm.quantized_matmul %x, %w : (tensor<?x128xf32>, !llm.quantized_tensor<64x128xi8, scales = f32, axis = 1, packing = panels>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
+
+// -----
+
+// A kernel reads neighbours: a slice with steps in its rows is copied, one of
+// whole columns or of every other row is not.
+// CHECK-LABEL: func @steps
+// CHECK: %[[STEPS:.*]] = tensor.extract_slice %{{.*}}[0, 0] [%{{.*}}, 192] [1, 2]
+// CHECK: %[[COPY:.*]] = linalg.copy ins(%[[STEPS]] : tensor<?x192xbf16>)
+// CHECK: llm.call_kernel linear ins(%[[COPY]],
+// CHECK: %[[ROWS:.*]] = tensor.extract_slice %{{.*}}[0, 192] [%{{.*}}, 192] [2, 1]
+// CHECK-NOT: linalg.copy
+// CHECK: llm.call_kernel linear ins(%[[ROWS]],
+func.func @steps(%x: tensor<?x384xbf16>, %t: index, %w: tensor<2x96x32x2xbf16>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %0 = tensor.extract_slice %x[0, 0] [%t, 192] [1, 2] : tensor<?x384xbf16> to tensor<?x192xbf16>
+  %1 = llm.linear %0, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+  %2 = tensor.extract_slice %x[0, 192] [%t, 192] [2, 1] : tensor<?x384xbf16> to tensor<?x192xbf16>
+  %3 = llm.linear %2, %w : (tensor<?x192xbf16>, tensor<2x96x32x2xbf16>) -> tensor<?x64xf32>
+  return %1, %3 : tensor<?x64xf32>, tensor<?x64xf32>
+}

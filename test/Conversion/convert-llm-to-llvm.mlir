@@ -346,6 +346,15 @@ func.func @step(%x: memref<1x2x3x4x5xf32>) {
 
 // -----
 
+// Its last stride is 1.
+func.func @step(%x: memref<4x4xf32, strided<[8, 2]>>) {
+  // expected-error @+1 {{kernels take memrefs whose elements along the last dimension are neighbours, not 'memref<4x4xf32, strided<[8, 2]>>'}}
+  llm.call_kernel linear ins(%x, %x : memref<4x4xf32, strided<[8, 2]>>, memref<4x4xf32, strided<[8, 2]>>) outs(%x : memref<4x4xf32, strided<[8, 2]>>)
+  return
+}
+
+// -----
+
 // It describes buffers, not tensors.
 func.func @step(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
   // expected-error @+1 {{kernels take strided memrefs of f32, bf16, f16, i32 or i8 with up to 4 dimensions, not 'tensor<4x4xf32>'}}

@@ -205,6 +205,22 @@ func.func @step(%h: tensor<4xf32>) -> tensor<4xf32> {
 
 // -----
 
+// What writes a part of a view needs what the rest of it holds.
+// CHECK-LABEL: func @column
+// CHECK: %[[SLICE:.*]] = tensor.extract_slice
+// CHECK: %[[COPY:.*]] = linalg.copy ins(%[[SLICE]] : tensor<4x2xf32>)
+// CHECK: linalg.generic {{.*}} outs(%[[COPY]] : tensor<4x2xf32>)
+func.func @column(%x: tensor<4x8xf32>, %y: tensor<4xf32>) -> tensor<4x2xf32> {
+  %v = tensor.extract_slice %x[0, 0] [4, 2] [1, 1] : tensor<4x8xf32> to tensor<4x2xf32>
+  %0 = linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>, affine_map<(d0) -> (d0, 0)>], iterator_types = ["parallel"]} ins(%y : tensor<4xf32>) outs(%v : tensor<4x2xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    linalg.yield %a : f32
+  } -> tensor<4x2xf32>
+  return %0 : tensor<4x2xf32>
+}
+
+// -----
+
 func.func @unknown_size(%n: index) -> tensor<?xf32> {
   // expected-error @+1 {{the size of a result must be that of an argument}}
   %empty = tensor.empty(%n) : tensor<?xf32>

@@ -182,10 +182,10 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a test, or its setup, went."""
+        properties = report.user_properties
+        cells = [cell for name, cell in properties if name == "capability"]
         self._marked[report.nodeid] = [
-            (str(table), str(row), str(column))
-            for name, (table, row, column) in report.user_properties
-            if name == "capability"
+            (str(table), str(row), str(column)) for table, row, column in cells
         ]
         if report.when == "call" or not report.passed:
             before = self._outcomes.get(report.nodeid)
@@ -200,7 +200,8 @@ class Recorder:
         folder = self._config.invocation_params.dir
         paths = [(folder / argument).resolve() for argument in self._config.args]
         parts = ("ignore", "ignore_glob", "lf", "collectonly", "keyword", "markexpr")
-        partial = any(getattr(option, name, None) for name in (*parts, "deselect"))
+        parts += ("deselect", "stepwise")
+        partial = any(getattr(option, name, None) for name in parts)
         return ROOT / "test/python" in paths and not partial
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

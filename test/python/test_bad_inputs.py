@@ -666,7 +666,7 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         "explain: batch over the size of a step",
         nothing,
         ["explain", "model.llmir", "--tokens=3", "--batch-size=171"],
-        r"the step has 513 tokens, and one of this artifact at most 512",
+        r"the step has 513 tokens, and one of this artifact has at most 512",
     ),
     (
         "explain: damaged program",

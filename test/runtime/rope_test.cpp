@@ -26,14 +26,15 @@ const Shape shapes[] = {{1, 1, 2, 2, 1},    {4, 2, 64, 64, 16},
                         {5, 1, 24, 10, 8},  {2, 2, 128, 96, 16},
                         {8, 4, 33, 2, 16},  {2, 1, 320, 320, 16}};
 
-/// New tokens, whose heads are parts of one row, as a merged product has them.
+/// New tokens, whose heads are parts of one row, as a merged product has them,
+/// and a table that is part of a wider one.
 struct Problem {
   Problem(Shape shape, int64_t tokens, llmir_dtype rows, llmir_dtype values)
       : shape(shape), tokens(tokens),
         columns((shape.heads + shape.kvHeads) * shape.headDim),
         rows(rows, {tokens, columns + 3}),
         values(values, {tokens, shape.kvHeads, shape.headDim}),
-        table(LLMIR_F32, {maxPosition, 2, shape.rotated / 2}),
+        table(LLMIR_F32, {maxPosition, 2, shape.rotated / 2 + 3}),
         positions(LLMIR_I32, {tokens}), slots(LLMIR_I32, {tokens}) {
     std::mt19937_64 random(shape.headDim + tokens);
     this->rows.randomize(random, 2);
@@ -84,6 +85,12 @@ struct Problem {
     return heads(1 + shape.heads * shape.headDim, shape.kvHeads);
   }
 
+  llmir_tensor tableView() {
+    llmir_tensor result = table.view();
+    result.sizes[2] = shape.rotated / 2;
+    return result;
+  }
+
   /// What some heads become, number by number.
   Tensor rotate(int64_t first, int64_t count) const {
     Tensor result(LLMIR_F32, {tokens, count, shape.headDim});
@@ -93,13 +100,13 @@ struct Problem {
         auto x = [&](int64_t i) {
           return rows.at(t * (columns + 3) + first + h * d + i);
         };
-        int64_t row = positions.data<int32_t>()[t] * 2 * half;
+        int64_t cosines = positions.data<int32_t>()[t] * 2 * (half + 3);
+        int64_t sines = cosines + half + 3;
         for (int64_t i = 0; i < d; ++i) {
           volatile float straight = x(i), crossed = 0;
           if (i < 2 * half) {
-            straight = x(i) * table.at(row + i % half);
-            crossed =
-                x((i + half) % (2 * half)) * table.at(row + half + i % half);
+            straight = x(i) * table.at(cosines + i % half);
+            crossed = x((i + half) % (2 * half)) * table.at(sines + i % half);
           }
           result.set((t * count + h) * d + i,
                      i < half ? straight - crossed : straight + crossed);
@@ -137,7 +144,7 @@ void expectRotationAndThenAppend(Context &context, const Shape &shape,
   auto cache = problem.makeCache(held);
   Tensor rotated(LLMIR_F32, {tokens, shape.heads, shape.headDim});
   llmir_tensor query = problem.query(), out = rotated.view(),
-               table = problem.table.view(),
+               table = problem.tableView(),
                positions = problem.positions.view();
   k = problem.keys();
   runtime.rope_append_kv(runtime.context, cache->handle(), 1, &query, &k, &v,
@@ -172,7 +179,7 @@ TEST_P(RopeTest, WritesRowsThatLieApart) {
   auto cache = problem.makeCache(LLMIR_BF16);
   Tensor rotated(LLMIR_F32, {5, 2, 32}), blank = rotated;
   llmir_tensor query = problem.query(), k = problem.keys(),
-               v = problem.values.view(), table = problem.table.view(),
+               v = problem.values.view(), table = problem.tableView(),
                positions = problem.positions.view(),
                slots = problem.slots.view(), out = rotated.view();
   out.sizes[2] = 20;

@@ -88,7 +88,8 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
     Turns packed products, appends by slot, with a rotation or without, and ragged
     attention into `llm.call_kernel` in destination-passing style. A cache value becomes the
     one that it was made of: `--llm-verify-cache-uses` has shown that nothing
-    else reads it.
+    else reads it. Kernels read rows whose elements are neighbours; an input
+    whose elements are not, as those of a slice with steps, is copied.
 
     ```mlir
     func.func @product(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>)
@@ -115,7 +116,8 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = [
-    "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"
+    "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+    "::mlir::tensor::TensorDialect"
   ];
 }
 

@@ -457,6 +457,11 @@ private:
                << "kernels take strided memrefs of f32, bf16, f16, i32 or i8 "
                   "with up to "
                << LLMIR_MAX_RANK << " dimensions, not " << type;
+      if (!isLastMemrefDimUnitStride(memref))
+        return op.emitError()
+               << "kernels take memrefs whose elements along the last "
+                  "dimension are neighbours, not "
+               << type;
     }
     return success();
   }

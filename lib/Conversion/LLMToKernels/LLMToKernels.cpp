@@ -9,7 +9,10 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/Utils/Utils.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -315,6 +318,39 @@ LogicalResult dropCacheResults(ModuleOp module) {
   return success();
 }
 
+/// Whether neighbours in the last dimension may lie apart: a slice that `value`
+/// is a part of takes steps there.
+bool mayHaveSteps(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
+      if (!isConstantIntValue(slice.getMixedStrides().back(), 1))
+        return true;
+      value = slice.getSource();
+    } else if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op)) {
+      value = op->getOperand(0);
+    } else {
+      return false;
+    }
+  }
+  return false;
+}
+
+/// Kernels read rows of neighbours: copies inputs that have none.
+void copyInputsWithSteps(CallKernelOp call) {
+  OpBuilder builder(call);
+  Location loc = call.getLoc();
+  for (OpOperand &operand : call.getInputsMutable()) {
+    auto type = dyn_cast<RankedTensorType>(operand.get().getType());
+    if (!type || !mayHaveSteps(operand.get()))
+      continue;
+    Value empty = builder.create<tensor::EmptyOp>(
+        loc, tensor::getMixedSizes(builder, loc, operand.get()),
+        type.getElementType());
+    operand.set(builder.create<linalg::CopyOp>(loc, operand.get(), empty)
+                    .getResult(0));
+  }
+}
+
 struct ConvertLLMToKernelsPass
     : llmir::impl::ConvertLLMToKernelsBase<ConvertLLMToKernelsPass> {
   void runOnOperation() override {
@@ -325,6 +361,7 @@ struct ConvertLLMToKernelsPass
                                             std::move(patterns))) ||
         failed(dropCacheResults(getOperation())))
       return signalPassFailure();
+    getOperation().walk(copyInputsWithSteps);
     getOperation().walk([&](Operation *op) {
       if (!isa<AppendKVOp, LookupKVOp, PagedAttentionOp>(op))
         return;

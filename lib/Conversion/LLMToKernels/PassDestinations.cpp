@@ -106,7 +106,8 @@ private:
         sizes.push_back(builder.create<tensor::DimOp>(loc, view, dim));
     Value place = builder.create<tensor::EmptyOp>(loc, type, sizes);
     auto user = dyn_cast<linalg::LinalgOp>(use.getOwner());
-    if (!user || user.payloadUsesValueFromOperand(&use))
+    if (!user || user.payloadUsesValueFromOperand(&use) ||
+        !user.getMatchingIndexingMap(&use).isPermutation())
       place = builder.create<linalg::CopyOp>(loc, view, place)->getResult(0);
     use.set(place);
   }

@@ -538,9 +538,10 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     With `accumulate`, the outputs' contents are read as well as written. The
     last inputs may be ones that the kernel can do without: `extras` names them.
     What `scale`, `softcap` and `window` are is said at `llm.attention`, what
-    `query_type` is at `llm.paged_attention`, and what `epsilon`, `activation` and `gated` are at `llm.linear`. A product of
-    quantized numbers says by `weight_type` what the bytes of its weight are, and
-    by `input_type` what it rounds its input to, if to integers.
+    `query_type` is at `llm.paged_attention`, and what `epsilon`, `activation`
+    and `gated` are at `llm.linear`. A product of quantized numbers says by
+    `weight_type` what the bytes of its weight are, and by `input_type` what it
+    rounds its input to, if to integers.
 
     ```mlir
     %r = llm.call_kernel linear ins(%x, %w : tensor<?x192xbf16>,

@@ -113,13 +113,18 @@ typedef struct llmir_linear_params {
 } llmir_linear_params;
 
 /* How scores are made of a query and the keys it sees. The query is rounded to
- * `query_dtype` first, F32 or BF16, to nearest even. With `position` that of
- * the query and j that of a key, a score is, in this order, s = scale * (query
- * . key) s = softcap * tanh(s / softcap), unless softcap is 0 s = s +
- * alibi_slopes[h] * (j - position), if there are slopes for position - window <
- * j <= position, or for all j <= position if window is 0. A sink is one more
- * score of each head, which has no value: it takes part in the softmax and adds
- * nothing to the output. */
+ * `query_dtype` first, F32 or BF16, to nearest even. It sees the keys j with
+ * position - window < j <= position, of which the first only if window is not
+ * 0. A score is, in this order,
+ *
+ *   s = scale * (query . key)
+ *
+ *   s = softcap * tanh(s / softcap), unless softcap is 0
+ *
+ *   s = s + alibi_slopes[h] * (j - position), if there are slopes
+ *
+ * A sink is one more score of each head, which has no value: it takes part in
+ * the softmax and adds nothing to the output. */
 typedef struct llmir_attention_params {
   float scale;
   float softcap;                    /* 0 or more */
