@@ -346,8 +346,8 @@ void copyInputsWithSteps(CallKernelOp call) {
     Value empty = builder.create<tensor::EmptyOp>(
         loc, tensor::getMixedSizes(builder, loc, operand.get()),
         type.getElementType());
-    operand.set(builder.create<linalg::CopyOp>(loc, operand.get(), empty)
-                    .getResult(0));
+    operand.set(
+        builder.create<linalg::CopyOp>(loc, operand.get(), empty).getResult(0));
   }
 }
 
