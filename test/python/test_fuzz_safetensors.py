@@ -47,8 +47,9 @@ def test_it_finds_mistakes(
         "import fuzz_safetensors\nfrom llmir import safetensors\n"
         f"{mistake}\nsys.exit(fuzz_safetensors.main())\n"
     )
+    # It ends with the first find, which takes more runs on some days than others.
     result = run_program(
-        *("-c", code, "-runs=100000", "-seed=1", f"-artifact_prefix={tmp_path}/")
+        *("-c", code, "-runs=2000000", "-seed=1", f"-artifact_prefix={tmp_path}/")
     )
     assert result.returncode != 0
     assert "Uncaught Python exception" in result.stdout + result.stderr
