@@ -102,14 +102,15 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
   if (config.dtype == LLMIR_I4) {
     cache.keyBytes = roundUp(config.headDim, 8) / 2;
     cache.valueBytes = roundUp(config.headDim, 32) / 2;
-    cache.scaleBytes = 2 * (2 + 1);
+    // A scale of f16 and a zero point of a byte, of keys and of values.
+    cache.scaleBytes = 6;
   } else {
     int64_t group = config.dtype == LLMIR_I8     ? 4
                     : config.dtype == LLMIR_BF16 ? 2
                                                  : 1;
     cache.keyBytes = roundUp(config.headDim, group) * cache.elementBytes;
     cache.valueBytes = cache.headDimPadded * cache.elementBytes;
-    cache.scaleBytes = config.dtype == LLMIR_I8 ? 2 * 2 : 0;
+    cache.scaleBytes = config.dtype == LLMIR_I8 ? 4 : 0;
   }
   cache.valuesOffset = toLine(cache.keyBytes * config.blockSize);
   cache.scalesOffset =

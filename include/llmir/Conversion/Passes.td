@@ -86,10 +86,10 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn products and cache ops into calls of the runtime";
   let description = [{
     Turns packed products, appends by slot, with a rotation or without, and ragged
-    attention into `llm.call_kernel` in destination-passing style. A cache value becomes the
-    one that it was made of: `--llm-verify-cache-uses` has shown that nothing
-    else reads it. Kernels read rows whose elements are neighbours; an input
-    whose elements are not, as those of a slice with steps, is copied.
+    attention into `llm.call_kernel` in destination-passing style. A cache value
+    becomes the one that it was made of: `--llm-verify-cache-uses` has shown that
+    nothing else reads it. Kernels read rows whose elements are neighbours; an
+    input whose elements are not, as those of a slice with steps, is copied.
 
     ```mlir
     func.func @product(%x: tensor<?x192xbf16>, %w: tensor<2x96x32x2xbf16>)

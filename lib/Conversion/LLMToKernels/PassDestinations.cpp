@@ -146,8 +146,10 @@ private:
   /// The argument and dimension that `size` is the size of.
   std::optional<Size> traceSize(Value size) {
     auto dim = size.getDefiningOp<tensor::DimOp>();
-    std::optional<int64_t> index;
-    if (!dim || !(index = dim.getConstantIndex()))
+    if (!dim)
+      return std::nullopt;
+    std::optional<int64_t> index = dim.getConstantIndex();
+    if (!index)
       return std::nullopt;
     return traceSize(dim.getSource(), *index);
   }
