@@ -23,6 +23,7 @@ from benchmarks.measure import Bench, Engine, PeerError, held
 from benchmarks.peers import NAMES, is_own
 from benchmarks.rows import FORMATS, ROWS
 from benchmarks.shapes import SHAPES, Shape, model_directory
+from llmir.command import positive_int
 
 
 def main() -> int:
@@ -55,13 +56,22 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0]
     )
     add = parser.add_argument
-    every = "(default: all)"
-    add("--shape", type=_list(SHAPES), default=list(SHAPES), help=f"shapes {every}")
-    add("--rows", type=_list(ROWS), default=list(ROWS), help=f"rows {every}")
-    add("--formats", type=_list(FORMATS), default=list(FORMATS), help="LLMIR's formats")
-    add("--peers", type=_list(NAMES), default=list(NAMES), help=f"engines {every}")
-    add("--threads", type=int, default=os.cpu_count(), help="threads (default: all)")
-    add("--repetitions", type=int, default=5, help="runs of each engine (default: 5)")
+    for option, names, what in (
+        ("--shape", SHAPES, "shapes of models"),
+        ("--rows", ROWS, "rows"),
+        ("--formats", FORMATS, "formats of weights"),
+        ("--peers", NAMES, "engines"),
+    ):
+        add(
+            option,
+            type=_list(names),
+            default=list(names),
+            metavar="NAME,...",
+            help=f"{what}, of {', '.join(names)} (default: all)",
+        )
+    count = positive_int
+    add("--threads", type=count, default=os.cpu_count(), help="threads (default: all)")
+    add("--repetitions", type=count, default=5, help="runs of each engine (default: 5)")
     add(
         "--peer-python",
         default=os.environ.get("LLMIR_PEER_PYTHON", sys.executable),
@@ -205,6 +215,7 @@ def _engines(
             answer = worker.ask("version")
         except PeerError as error:
             versions[peer] = f"not installed ({error})"
+            print(f"benchmarks: {NAMES[peer]}: {versions[peer]}", file=sys.stderr)
             continue
         finally:
             worker.close()

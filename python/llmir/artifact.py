@@ -83,7 +83,8 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[
         if kept:
             notes.append(
                 f"{kept} {'weight' if kept == 1 else 'weights'} not quantized, since "
-                "no group of 32 inputs or more divides a row, or a row is too long"
+                "no group of 32 inputs or more divides a row, a row is too long, or "
+                "the program has the weight packed already"
             )
     text = manifest_text(layout, files)
     (directory / MANIFEST).write_text(text, encoding="utf-8")

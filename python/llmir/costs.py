@@ -157,7 +157,7 @@ def executed_ops(artifact: Path, manifest: Mapping[str, Any]) -> list[Op]:
             op |= {
                 # Integers are widened to bf16.
                 "multiplier": entry["query_type"]
-                if cache["dtype"] in ("bf16", "int8", "int4")
+                if cache["dtype"] in ("bf16", "i8", "i4")
                 else "",
                 "heads": query[-2],
                 "head_dim": query[-1],

@@ -150,4 +150,6 @@ def from_arguments(arguments: argparse.Namespace) -> Quantization:
 
 
 def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text]
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
