@@ -80,7 +80,8 @@ public:
     std::memcpy(
         &word,
         from + ((inside / 4 * (up(d, 32) / 32) + i / 32) * 16 + i % 16) * 4, 4);
-    return int(word >> (bytes[inside % 4] * 8 + i % 32 / 16 * 4) & 15) - 8;
+    int64_t shift = int64_t(bytes[inside % 4]) * 8 + i % 32 / 16 * 4;
+    return int(word >> shift & 15) - 8;
   }
 
 private:
@@ -129,6 +130,8 @@ void makeAwkward(Tensor &tensor, int64_t headDim) {
         break;
       case 9: // Halves, which are rounded to even.
         x = i == 0 ? 127 : float(i % 40) / 2 - 10;
+        break;
+      default: // As they come.
         break;
       }
       tensor.set(at, x);

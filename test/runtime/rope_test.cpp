@@ -100,7 +100,8 @@ struct Problem {
         auto x = [&](int64_t i) {
           return rows.at(t * (columns + 3) + first + h * d + i);
         };
-        int64_t cosines = positions.data<int32_t>()[t] * 2 * (half + 3);
+        int64_t position = positions.data<int32_t>()[t];
+        int64_t cosines = position * 2 * (half + 3);
         int64_t sines = cosines + half + 3;
         for (int64_t i = 0; i < d; ++i) {
           volatile float straight = x(i), crossed = 0;
