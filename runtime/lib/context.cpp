@@ -162,7 +162,7 @@ int32_t dtypeOf(const llmir_tensor *tensor) {
 /// fastest in long runs, and whoever is done early finds a short one.
 class Runs {
 public:
-  /// Runs of `panels` at leastPanels, if they can be.
+  /// Runs of `panels` or more, if they can be.
   Runs(int64_t outputs, int64_t perOutput, int64_t threads, int64_t panels)
       : outputs(outputs), perOutput(perOutput), threads(threads),
         leastPanels(std::max(panels, 2 * perOutput)) {

@@ -104,6 +104,16 @@ def mean_error(
     return float(np.mean(list(map(tiny.relative_error, actual, expected))))
 
 
+def use_level(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is loaded run on one level; skip the test where the CPU lacks it."""
+    levels = list(TARGETS)
+    highest = _native.runtime().cpu_level()
+    if levels.index(level) > levels.index(highest):
+        pytest.skip(f"the highest level of this CPU is {highest}")
+    monkeypatch.setenv("LLMIR_CPU_LEVEL", level)
+    assert _native.runtime().cpu_level() == level
+
+
 @pytest.fixture(params=TARGETS)
 def load(
     request: pytest.FixtureRequest,
@@ -111,12 +121,8 @@ def load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str, str], Model]:
     """Return a function of shape and dtype to a model that runs on one level."""
-    level, levels = request.param, list(TARGETS)
-    highest = _native.runtime().cpu_level()
-    if levels.index(level) > levels.index(highest):
-        pytest.skip(f"the highest level of this CPU is {highest}")
-    monkeypatch.setenv("LLMIR_CPU_LEVEL", level)
-    assert _native.runtime().cpu_level() == level
+    level = request.param
+    use_level(level, monkeypatch)
     return lambda shape, dtype: llmir.load(
         make_artifact(shape, dtype, TARGETS[level]), threads=2
     )

@@ -34,7 +34,7 @@ from llmir.errors import LLMIRError
 from llmir.model import Model
 from llmir.quantization import Quantization
 from reference import Array, load
-from test_numbers import TARGETS, mean_error
+from test_numbers import TARGETS, mean_error, use_level
 from test_reference_quantization import Quantized
 from test_same_answer import assert_same, chunked, in_company
 
@@ -221,11 +221,8 @@ def load_quantized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Model]:
     """Return a function of shape, dtype, format and threads to a model on one level."""
-    level, levels = request.param, list(TARGETS)
-    highest = _native.runtime().cpu_level()
-    if levels.index(level) > levels.index(highest):
-        pytest.skip(f"the highest level of this CPU is {highest}")
-    monkeypatch.setenv("LLMIR_CPU_LEVEL", level)
+    level = request.param
+    use_level(level, monkeypatch)
     return lambda shape, dtype, name, threads=2: llmir.load(
         make_artifact(shape, dtype, TARGETS[level], FORMATS[name]), threads
     )

@@ -18,12 +18,12 @@ import pytest
 import llmir
 import tiny
 from conftest import MakeArtifact, MakeModel, RunProgram
-from llmir import _native, costs
+from llmir import costs
 from llmir.compile import compile_model
 from llmir.errors import LLMIRError
 from llmir.model import Model
 from llmir.quantization import CACHE_TYPES, Quantization
-from test_numbers import TARGETS, mean_error
+from test_numbers import TARGETS, mean_error, use_level
 from test_quantized import row_errors
 from test_reference_step import StepReference
 from test_same_answer import assert_same, chunked, in_company
@@ -43,11 +43,8 @@ def load_cached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Model]:
     """Return a function of shape, dtype, cache and threads to a model on one level."""
-    level, levels = request.param, list(TARGETS)
-    highest = _native.runtime().cpu_level()
-    if levels.index(level) > levels.index(highest):
-        pytest.skip(f"the highest level of this CPU is {highest}")
-    monkeypatch.setenv("LLMIR_CPU_LEVEL", level)
+    level = request.param
+    use_level(level, monkeypatch)
     return lambda shape, dtype, kv_cache, threads=2: llmir.load(
         make_artifact(shape, dtype, TARGETS[level], Quantization(kv_cache=kv_cache)),
         threads,
