@@ -23,6 +23,13 @@ static void addCleanup(OpPassManager &manager) {
   manager.addPass(createCSEPass());
 }
 
+void llmir::buildRaisePipeline(OpPassManager &manager,
+                               const RaisePipelineOptions &options) {
+  addCleanup(manager);
+  manager.addNestedPass<func::FuncOp>(createSimplifySizes());
+  addCleanup(manager);
+}
+
 void llmir::buildOptimizePipeline(OpPassManager &manager,
                                   const OptimizePipelineOptions &options) {
   addCleanup(manager);
@@ -103,6 +110,9 @@ void llmir::buildCPUPipeline(OpPassManager &manager,
 }
 
 void llmir::registerPipelines() {
+  PassPipelineRegistration<RaisePipelineOptions>(
+      "llm-raise", "Raise an exported program from linalg to the llm dialect",
+      buildRaisePipeline);
   PassPipelineRegistration<OptimizePipelineOptions>(
       "llm-optimize", "Optimize an imported program within the llm dialect",
       buildOptimizePipeline);

@@ -121,6 +121,56 @@ def ConvertLLMToKernels : Pass<"convert-llm-to-kernels", "::mlir::ModuleOp"> {
   ];
 }
 
+def SimplifySizes : Pass<"llm-simplify-sizes", "::mlir::func::FuncOp"> {
+  let summary = "Fold what an exported program asks of its own sizes";
+  let description = [{
+    Writes every size as a polynomial over the sizes of the function's arguments,
+    once, at its head. Sizes are not negative, so the selections that a negative
+    or a broadcast size would need, inferred sizes, and assertions about them fold;
+    chains of reshapes become one, or none where the shape does not change.
+    Arguments' sizes that an assertion compares are taken to be equal; that
+    assertion stays.
+
+    ```mlir
+    func.func @main(%x: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %c0_i64 = arith.constant 0 : i64
+      %c64_i64 = arith.constant 64 : i64
+      %b = tensor.dim %x, %c0 : tensor<?x?x64xf32>
+      %t = tensor.dim %x, %c1 : tensor<?x?x64xf32>
+      %rows = arith.index_cast %t : index to i64
+      %negative = arith.cmpi slt, %rows, %c0_i64 : i64
+      %known = arith.select %negative, %c64_i64, %rows : i64
+      %size = arith.index_cast %b : index to i64
+      %flat = tensor.collapse_shape %x [[0, 1], [2]]
+        : tensor<?x?x64xf32> into tensor<?x64xf32>
+      %shape = tensor.from_elements %size, %known, %c64_i64 : tensor<3xi64>
+      %y = tensor.reshape %flat(%shape)
+        : (tensor<?x64xf32>, tensor<3xi64>) -> tensor<?x?x64xf32>
+      return %y : tensor<?x?x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: tensor<?x?x64xf32>) -> tensor<?x?x64xf32> {
+      return %arg0 : tensor<?x?x64xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numAnswered", "num-answered", "Number of comparisons decided">,
+    Statistic<"numReshapes", "num-reshapes", "Number of reshapes simplified">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
 def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
   let summary = "Give every parameter its place in the weight file";
   let description = [{

@@ -11,6 +11,13 @@
 
 namespace llmir {
 
+struct RaisePipelineOptions : mlir::PassPipelineOptions<RaisePipelineOptions> {
+  Option<bool> outlineLayers{
+      *this, "outline-layers",
+      llvm::cl::desc("Make one function of layers that are equal"),
+      llvm::cl::init(true)};
+};
+
 struct OptimizePipelineOptions
     : mlir::PassPipelineOptions<OptimizePipelineOptions> {
   Option<std::string> quantize{
@@ -53,6 +60,10 @@ struct CPUPipelineOptions : OptimizePipelineOptions {
       llvm::cl::desc("The most tokens that one step takes"),
       llvm::cl::init(512)};
 };
+
+/// `llm-raise`: from linalg, as exporters write it, to the dialect.
+void buildRaisePipeline(mlir::OpPassManager &manager,
+                        const RaisePipelineOptions &options);
 
 /// `llm-optimize`: the passes that stay in the dialect.
 void buildOptimizePipeline(mlir::OpPassManager &manager,
