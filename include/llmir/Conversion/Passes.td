@@ -171,6 +171,29 @@ def SimplifySizes : Pass<"llm-simplify-sizes", "::mlir::func::FuncOp"> {
   ];
 }
 
+def RaiseNorm : Pass<"llm-raise-norm", "::mlir::func::FuncOp"> {
+  let summary = "Raise RMSNorm and LayerNorm";
+  let description = [{
+    Finds `llm.rms_norm` and `llm.layer_norm` in elementwise ops and reductions
+    along the last dimension, whatever the order of their factors, the ops that
+    they are cut into, and the copies, transposes and conversions between these.
+    Means are sums divided by, or multiplied with one over, their number; a
+    variance is a mean of squared differences, or one of squares less the square
+    of the mean. The weight is whatever depends on the last dimension only, also
+    `1 + w`, and 1 where there is none. Conversions inside of a norm go: it is
+    rounded once.
+  }];
+  let statistics = [
+    Statistic<"numRMSNorms", "num-rms-norms", "Number of RMSNorms raised">,
+    Statistic<"numLayerNorms", "num-layer-norms", "Number of LayerNorms raised">
+  ];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
 def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
   let summary = "Give every parameter its place in the weight file";
   let description = [{

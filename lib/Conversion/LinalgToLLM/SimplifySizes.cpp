@@ -101,7 +101,7 @@ private:
   void simplifyArithmetic(Operation *op) {
     Value value = op->getResult(0);
     Size size = sizes.of(value);
-    if (value.use_empty() || sizes.isOpaque(value))
+    if (value.use_empty() || !sizes.isWorthWriting(value))
       return;
     value.replaceAllUsesWith(
         sizes.materialize(builder, op->getLoc(), size, value.getType()));

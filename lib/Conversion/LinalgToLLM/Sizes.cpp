@@ -444,9 +444,14 @@ Value SizeAnalysis::materializeHere(OpBuilder &builder, Location loc,
   return sum ? sum : builder.create<arith::ConstantIndexOp>(loc, 0);
 }
 
-bool SizeAnalysis::isOpaque(Value value) {
-  std::optional<unsigned> symbol = of(value).getSymbol();
-  return symbol && symbols[*symbol].dim < 0 && symbols[*symbol].value == value;
+bool SizeAnalysis::isWorthWriting(Value value) {
+  Size size = of(value);
+  if (std::optional<unsigned> symbol = size.getSymbol())
+    return symbols[*symbol].dim >= 0 || symbols[*symbol].value != value;
+  return llvm::all_of(size.getTerms(), [&](const auto &term) {
+    return llvm::all_of(
+        term.first, [&](unsigned symbol) { return symbols[symbol].dim >= 0; });
+  });
 }
 
 void SizeAnalysis::assertUnified() {

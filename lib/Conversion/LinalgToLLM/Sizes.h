@@ -73,8 +73,9 @@ public:
   /// Whether a value cannot be negative.
   bool isNonNegative(const Size &size);
 
-  /// Whether all that is known of an integer is that it is itself.
-  bool isOpaque(mlir::Value value);
+  /// Whether an integer is something else than itself that is a number, another
+  /// value, or made of sizes alone.
+  bool isWorthWriting(mlir::Value value);
   /// Asserts again, at the head of the function, that arguments have the equal
   /// sizes that its assertions have been taken to say.
   void assertUnified();
