@@ -303,6 +303,45 @@ public:
     return passes;
   }
 
+  std::string expand(const std::string &pipeline) {
+    registerPasses();
+    std::string message, text;
+    llvm::raw_string_ostream stream(message), out(text);
+    PassManager manager(&context, ModuleOp::getOperationName());
+    if (failed(parsePassPipeline(pipeline, manager, stream)))
+      throw std::runtime_error(message.empty() ? "no such pipeline" : message);
+    manager.printAsTextualPipeline(out);
+    return text;
+  }
+
+  int64_t leaveOutCalls(int64_t most) {
+    int64_t count = 0;
+    for (auto function : module->getOps<func::FuncOp>()) {
+      llvm::StringMap<int64_t> calls;
+      for (auto call :
+           llvm::make_early_inc_range(function.getOps<func::CallOp>())) {
+        // What a layer returns takes the place of what it was given.
+        SmallVector<Value> instead;
+        llvm::BitVector taken(call.getNumOperands());
+        for (Type type : call.getResultTypes())
+          for (OpOperand &operand : call->getOpOperands())
+            if (operand.get().getType() == type &&
+                !taken.test(operand.getOperandNumber())) {
+              taken.set(operand.getOperandNumber());
+              instead.push_back(operand.get());
+              break;
+            }
+        if (++calls[call.getCallee()] <= most ||
+            instead.size() != call.getNumResults())
+          continue;
+        call.replaceAllUsesWith(instead);
+        call.erase();
+        ++count;
+      }
+    }
+    return count;
+  }
+
   std::string model() {
     auto facts =
         module->getOperation()->getAttrOfType<DictionaryAttr>("llm.model");
@@ -328,14 +367,25 @@ public:
   nb::list parameters() {
     nb::list list;
     module->walk([&](ParameterOp op) {
+      auto quantized = dyn_cast<QuantizedTensorType>(op.getResult().getType());
       for (auto [key, type] : llvm::zip(
                op.getKeys().getAsValueRange<StringAttr>(), op.getFileTypes())) {
         nb::dict entry = describeTensor(key, type);
         entry["scope"] = op.getScope().str();
+        if (quantized)
+          entry["format"] = describeFormat(quantized);
         list.append(entry);
       }
     });
     return list;
+  }
+
+  std::string inputs() {
+    llvm::json::Array functions;
+    for (auto function : module->getOps<func::FuncOp>())
+      if (function.isPublic() && !function.isExternal())
+        functions.push_back(describeInputs(function));
+    return toText(std::move(functions));
   }
 
   nb::list executed() {
@@ -493,12 +543,23 @@ NB_MODULE(_compiler, m) {
            "output, and return the names of all that ran.\n\nRaises "
            "RuntimeError with what is wrong, a line each, and OSError if the "
            "standard output takes no more.")
+      .def("expand", &Program::expand, nb::arg("pipeline"),
+           "The passes of a named pipeline, in mlir-opt's notation.")
+      .def(
+          "leave_out_calls", &Program::leaveOutCalls, nb::arg("most"),
+          "Leave out every call of a function beyond the first `most`, in each "
+          "function that calls it; what it was given takes the place of what "
+          "it returned. Return how many were left out.")
       .def_prop_ro("model", &Program::model,
                    "The facts of the attribute llm.model, as JSON.")
       .def_prop_ro("cache", &Program::cache,
                    "The facts of the step's cache, as JSON.")
       .def("parameters", &Program::parameters,
-           "What the weight files must have: scope, key, dtype and shape.")
+           "What the weight files must have: scope, key, dtype and shape, and "
+           "the format of what is quantized.")
+      .def_prop_ro("inputs", &Program::inputs,
+                   "What each public function takes and returns, as JSON: see "
+                   "llmir/Dialect/LLM/InputConstraints.h.")
       .def("executed", &Program::executed,
            "The ops of the dialect that a step runs, in order and with calls "
            "followed: op, function, the number of the call (-1 in the step "

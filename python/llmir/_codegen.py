@@ -110,7 +110,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
 
     wanted = [name for name in (arguments.print_after or "").split(",") if name]
     output: Path = arguments.output
-    optimize = _with_options("llm-optimize", quantization.pass_options)
+    optimize = with_options("llm-optimize", quantization.pass_options)
 
     def run(pipeline: str) -> None:
         passes = run_pipeline(module, pipeline, path, wanted)
@@ -130,7 +130,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
         if quantization.kv_cache != AUTO:
             facts["cache"]["dtype"] = CACHE_TYPES[quantization.kv_cache]
         tokens = f"max-batch-tokens={arguments.max_batch_tokens}"
-        run(_with_options("llm-cpu-pipeline", [tokens, *quantization.pass_options]))
+        run(with_options("llm-cpu-pipeline", [tokens, *quantization.pass_options]))
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
@@ -324,7 +324,8 @@ def write_constants(entries: list[dict[str, Any]], path: Path) -> list[dict[str,
     return result
 
 
-def _with_options(pipeline: str, options: Sequence[str]) -> str:
+def with_options(pipeline: str, options: Sequence[str]) -> str:
+    """Return a pipeline with options, in mlir-opt's notation."""
     return f"{pipeline}{{{' '.join(options)}}}" if options else pipeline
 
 

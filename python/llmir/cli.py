@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         end_quietly_on_interrupt()
     import llmir
-    from llmir import bench, compile, explain, models, run
+    from llmir import bench, compile, explain, models, run, verify
     from llmir.command import perform
 
     parser = argparse.ArgumentParser(
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.COMMAND,
         bench.COMMAND,
         explain.COMMAND,
+        verify.COMMAND,
         models.COMMAND,
     ):
         own = choices.add_parser(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmir._codegen import OUT_OF_MEMORY, REFUSED
@@ -54,20 +55,7 @@ def run_compiler(
     if print_after is not None:
         options.append(f"--print-after={print_after}")
     start = [sys.executable, "-m", module]
-    # The child must find this very package, however this process found it.
-    packages = str(Path(__file__).parent.parent)
-    paths = [packages, *filter(None, [os.environ.get("PYTHONPATH")])]
-    child_only = [f"--parent={os.getpid()}"]
-    result = subprocess.run(
-        [*start, str(program), *options, *child_only, "-o", str(output)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    result = run_child(module, [str(program), *options, "-o", str(output)])
     if result.returncode == 0:
         return
     message = result.stderr.strip()
@@ -92,12 +80,35 @@ def run_compiler(
         )
     again = shlex.join([*start, str(kept), *options, "-o", f"{kept.parent}/out"])
     raise LLMIRError(
-        f"the compiler {_ending(result.returncode)} ({last}); "
+        f"the compiler {ending(result.returncode)} ({last}); "
         f"this is a bug in LLMIR, reproduce it with: {again}"
     )
 
 
-def _ending(status: int) -> str:
+def run_child(
+    module: str, arguments: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a module of this package as a process that ends with this one.
+
+    The result has what it wrote to the standard error.
+    """
+    # The child must find this very package, however this process found it.
+    packages = str(Path(__file__).parent.parent)
+    paths = [packages, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments, f"--parent={os.getpid()}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def ending(status: int) -> str:
+    """Return how a process with this exit status ended."""
     if status >= 0:
         return f"failed with status {status}"
     try:

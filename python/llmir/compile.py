@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from llmir import _native, artifact, dtypes
-from llmir._codegen import STAGES
+from llmir._codegen import STAGES, with_options
 from llmir.codegen import run_compiler
 from llmir.command import (
     Command,
@@ -46,6 +46,7 @@ from llmir.quantization import (
 )
 from llmir.safetensors import open_checkpoint
 from llmir.target import X86_LEVELS
+from llmir.verify import verify_compilation
 
 BLOCK_SIZE = 16
 
@@ -68,6 +69,7 @@ def compile_model(
     weights: Path | None = None,
     print_after: str | None = None,
     quantization: Quantization = UNQUANTIZED,
+    verify_passes: bool = False,
 ) -> None:
     """Compile a model and write `output`; None writes a text stage to stdout.
 
@@ -79,6 +81,8 @@ def compile_model(
     print_after: passes after which the program is printed to the standard error,
         with commas between them, or `all` for those that change it.
     quantization: how the weights of products and the KV cache are stored.
+    verify_passes: whether to compare what the program computes before and after each
+        pass of the optimizer, on random inputs (`llmir.verify`).
 
     Raises LLMIRError for bad input; then `output` is as it was.
     """
@@ -96,6 +100,11 @@ def compile_model(
     if quantization.format != NONE and emit in BEFORE_OPTIMIZING:
         raise LLMIRError(
             f"--quantize is a part of optimizing, and --emit={emit} comes before it"
+        )
+    if verify_passes and emit in BEFORE_OPTIMIZING:
+        raise LLMIRError(
+            "--verify-passes is about the passes of the optimizer, and "
+            f"--emit={emit} comes before them"
         )
     if quantization.kv_cache != AUTO and emit in BEFORE_OPTIMIZING:
         raise LLMIRError(
@@ -141,6 +150,9 @@ def compile_model(
     with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
         program = Path(scratch) / "model.mlir"
         program.write_text(text, encoding="utf-8")
+        if verify_passes:
+            pipeline = with_options("llm-optimize", quantization.pass_options)
+            verify_compilation(program, model, pipeline)
 
         def run(destination: Path) -> None:
             run_compiler(
@@ -276,6 +288,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "`all` that change it",
     )
 
+    parser.add_argument(
+        "--verify-passes",
+        action="store_true",
+        help="compare what the program computes before and after each pass of the "
+        "optimizer, on random inputs and weights, with at most two calls of each layer",
+    )
+
 
 def _run(arguments: argparse.Namespace) -> None:
     settled = ("dtype", "max_model_len", "block_size")
@@ -302,6 +321,7 @@ def _run(arguments: argparse.Namespace) -> None:
         weights=arguments.weights,
         print_after=arguments.print_after,
         quantization=from_arguments(arguments),
+        verify_passes=arguments.verify_passes,
     )
 
 

@@ -6,6 +6,8 @@
 #ifndef LLMIR_DIALECT_LLM_LLM_H
 #define LLMIR_DIALECT_LLM_LLM_H
 
+#include "llmir/Dialect/LLM/InputConstraints.h"
+
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"

@@ -8,6 +8,7 @@
 #define LLMIR_DIALECT_LLM_LLMOPS_TD
 
 include "llmir/Dialect/LLM/LLMAttributes.td"
+include "llmir/Dialect/LLM/LLMInterfaces.td"
 include "llmir/Dialect/LLM/LLMTypes.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
@@ -19,7 +20,9 @@ class LLM_Op<string mnemonic, list<Trait> traits = []>
 /// An op on tensor values whose result has a type that its operands suggest: the
 /// shape is determined, the element type may be chosen.
 class LLM_TensorOp<string mnemonic, list<Trait> traits = []>
-    : LLM_Op<mnemonic, !listconcat(traits, [Pure, InferTypeOpAdaptor])> {
+    : LLM_Op<mnemonic, !listconcat(traits, [
+        Pure, InferTypeOpAdaptor,
+        DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>])> {
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// The verifier compares inferred and written types, and says more.
@@ -358,7 +361,9 @@ def LLM_AttentionOp : LLM_TensorOp<"attention", [AttrSizedOperandSegments]> {
 // The paged KV cache
 //===----------------------------------------------------------------------===//
 
-def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
+def LLM_AppendKVOp : LLM_Op<"append_kv", [
+    Pure, AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "appends keys and values to a paged cache";
   let description = [{
     Returns the cache with new tokens' keys and values in `layer` (0 unless
@@ -405,7 +410,8 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [Pure, AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
-def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [Pure]> {
+def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [
+    Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "rotates queries and keys, and appends to a paged cache";
   let description = [{
     `llm.rope` of the query and of the keys, and `llm.append_kv` of these keys and
@@ -441,7 +447,8 @@ def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [Pure]> {
   let hasVerifier = 1;
 }
 
-def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
+def LLM_LookupKVOp : LLM_Op<"lookup_kv", [
+    Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "gathers a sequence's keys and values from a paged cache";
   let description = [{
     `keys[b, p] = pool[block_indices[b, p / block_size], p mod block_size]`, the
@@ -468,8 +475,9 @@ def LLM_LookupKVOp : LLM_Op<"lookup_kv", [Pure]> {
   let hasVerifier = 1;
 }
 
-def LLM_PagedAttentionOp
-    : LLM_Op<"paged_attention", [Pure, AttrSizedOperandSegments]> {
+def LLM_PagedAttentionOp : LLM_Op<"paged_attention", [
+    Pure, AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "causal attention of new tokens over their cached context";
   let description = [{
     The attention of `llm.attention`, causal, over keys and values that the

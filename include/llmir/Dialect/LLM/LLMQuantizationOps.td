@@ -8,7 +8,8 @@
 
 include "llmir/Dialect/LLM/LLMOps.td"
 
-def LLM_QuantizeOp : LLM_Op<"quantize", [Pure]> {
+def LLM_QuantizeOp : LLM_Op<"quantize", [
+    Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "rounds a tensor to integers, with a scale for each group";
   let description = [{
     For each group of x, with integers from qmin to qmax (see

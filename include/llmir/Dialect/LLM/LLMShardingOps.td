@@ -15,7 +15,8 @@ class LLM_CollectiveOp<string mnemonic> : LLM_TensorOp<mnemonic> {
   let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
 }
 
-def LLM_ShardOp : LLM_Op<"shard", [Pure]> {
+def LLM_ShardOp : LLM_Op<"shard", [
+    Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "spreads a tensor over shards";
   let description = [{
     With a result that is `split = a`, shard i gets the i-th of equal parts along
