@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from llmir.errors import LLMIRError
 from llmir.torch import lowering
 from llmir.torch.program import STORED, Program, Result, TensorSpec
+from llmir.torch.views import split_views
 
 Weights = Mapping[str, tuple[str, torch.Tensor]]
 Decompositions = dict[Any, Callable[..., Any]]
@@ -215,6 +216,7 @@ def _prepared(
             graph.erase_node(node)
         if node.name in weights:
             _place_weight(graph, node, weights)
+    split_views(graph)
     return graph, weights, leaves
 
 

@@ -29,7 +29,8 @@ from llmir.torch.translate import Unknown, write_function
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
-    "torchdynamo-export-to-torch-backend-pipeline)",
+    "torchdynamo-export-to-torch-backend-pipeline"
+    "{backend-legal-ops=aten.flatten.using_ints,aten.unflatten.int})",
     "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline"
     "{allow-non-finites=true})",
 )
@@ -157,5 +158,5 @@ def _ops_at(graph: torch.fx.Graph, line: str) -> str:
         for node in graph.nodes
         if node.op == "call_function" and line and line_of(node) == line
     }
-    names = list(found)
-    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    # More than a few say nothing.
+    return " or ".join(found) if len(found) <= 3 else ""
