@@ -15,7 +15,6 @@ if __name__ == "__main__":
     end_quietly_on_interrupt()
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -28,11 +27,13 @@ from typing import Any
 from llmir import costs
 from llmir.command import (
     Command,
+    check_results,
     execute,
     int_up_to,
     positive_int,
     standard_output,
     tell,
+    write_results,
 )
 from llmir.errors import LLMIRError
 from llmir.model import MAX_THREADS, Model
@@ -305,19 +306,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if not rows:
         raise LLMIRError("there is nothing to time without a prompt and new tokens")
     output = standard_output()
-    path = arguments.json
-    if path is not None and not path.parent.is_dir():
-        raise LLMIRError(f"{path} cannot be written: {path.parent} is no directory")
-    if path is not None and path.is_dir():
-        raise LLMIRError(f"{path} cannot be written: it is a directory")
+    check_results(arguments.json)
     found = measure(arguments.artifact, rows, arguments.threads, arguments.repetitions)
-    if path is not None:
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_results(arguments.json, found)
     output.write(table(found) + "\n")
 
 

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         end_quietly_on_interrupt()
     import llmir
-    from llmir import bench, compile, explain, models, run, verify
+    from llmir import bench, compile, eval, explain, models, run, verify
     from llmir.command import perform
 
     parser = argparse.ArgumentParser(
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compile.COMMAND,
         run.COMMAND,
         bench.COMMAND,
+        eval.COMMAND,
         explain.COMMAND,
         verify.COMMAND,
         models.COMMAND,

@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from llmir.errors import LLMIRError
 from llmir.files import printable
@@ -155,6 +157,26 @@ def standard_output() -> TextIO:
         # A model writes what it likes, also what a terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout
+
+
+def check_results(path: Path | None) -> None:
+    """Raise LLMIRError, before any work, if no results can be written to a file."""
+    if path is not None and not path.parent.is_dir():
+        raise LLMIRError(f"{path} cannot be written: {path.parent} is no directory")
+    if path is not None and path.is_dir():
+        raise LLMIRError(f"{path} cannot be written: it is a directory")
+
+
+def write_results(path: Path | None, found: dict[str, Any]) -> None:
+    """Write what a command has found as JSON, if a file is wanted."""
+    if path is None:
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def positive_int(text: str) -> int:

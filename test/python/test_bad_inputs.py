@@ -655,6 +655,36 @@ CASES: list[tuple[str, Callable[[], None], list[str], str]] = [
         ["bench", "model.llmir", "--json", "model"],
         "model cannot be written: it is a directory",
     ),
+    (
+        "eval: no such text",
+        nothing,
+        ["eval", "model.llmir", "--text=no"],
+        "cannot read no: No such file",
+    ),
+    (
+        "eval: no such artifact",
+        nothing,
+        ["eval", "no", f"--text={CONFIG}"],
+        "'no': No such file",
+    ),
+    (
+        "eval: reference that is neither",
+        nothing,
+        ["eval", "model.llmir", f"--text={CONFIG}", "--reference=./no"],
+        "there is no directory ./no",
+    ),
+    (
+        "eval: text that is not UTF-8",
+        write("text", b"the\xff"),
+        ["eval", "model.llmir", "--text=text"],
+        "text is not UTF-8 text: byte 3 is 0xff",
+    ),
+    (
+        "eval: results in no directory",
+        nothing,
+        ["eval", "model.llmir", f"--text={CONFIG}", "--json=no/out.json"],
+        "no/out.json cannot be written: no is no directory",
+    ),
     ("explain: no such artifact", nothing, ["explain", "no"], "'no': No such file"),
     (
         "explain: step over its size",
