@@ -12,6 +12,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -20,6 +21,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <mutex>
+#include <optional>
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -68,8 +70,20 @@ using Bytes =
     nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableBytes =
     nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix =
+    nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using LogitRow =
     nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+/// As an array [T, K] that owns the rows.
+Logits makeRows(ObservedRows observed) {
+  size_t width = observed.inputs;
+  auto *kept = new std::vector<float>(std::move(observed.rows));
+  nb::capsule owner(kept, [](void *p) noexcept {
+    delete static_cast<std::vector<float> *>(p);
+  });
+  return Logits(kept->data(), {width ? kept->size() / width : 0, width}, owner);
+}
 
 Logits makeLogits(int64_t rows, int64_t vocab) {
   float *data = new float[size_t(rows) * vocab];
@@ -148,6 +162,19 @@ nb::list tracedStep(PyEngine &self, nb::sequence items) {
   return result;
 }
 
+nb::tuple observedStep(PyEngine &self, nb::sequence items,
+                       const std::vector<int64_t> &weights) {
+  std::vector<ObservedRows> observed;
+  Logits logits = runStep(
+      self, items, [&](const StepItem *batch, size_t count, float *logits) {
+        observed = self.engine->observedStep(batch, count, logits, weights);
+      });
+  nb::list rows;
+  for (ObservedRows &each : observed)
+    rows.append(makeRows(std::move(each)));
+  return nb::make_tuple(logits, rows);
+}
+
 int64_t sequenceLength(const PySequence &self) {
   nb::gil_scoped_release release;
   std::lock_guard<std::mutex> lock(*self.mutex);
@@ -185,7 +212,9 @@ void checkBytes(const char *what, size_t found, int64_t expected) {
 std::pair<double, double> pack(Bytes src, const std::string &srcDtype,
                                int64_t n, int64_t k, WritableBytes dst,
                                const WeightFormat &to, int64_t panelBegin,
-                               int64_t panelEnd, int threads) {
+                               int64_t panelEnd, int threads,
+                               std::optional<Matrix> factors,
+                               std::optional<LogitRow> importance) {
   llmir_dtype from = parseDtype(srcDtype);
   int64_t bytes = packedBytes(to, n, k);
   int64_t panels = panelCount(n);
@@ -202,17 +231,27 @@ std::pair<double, double> pack(Bytes src, const std::string &srcDtype,
   checkBytes("source", src.size(), n * k * dtypeBytes(from));
   checkBytes("destination", dst.size(),
              bytes / panels * (panelEnd - panelBegin));
+  if (factors.has_value() != importance.has_value() ||
+      (factors && (factors->shape(0) != factors->shape(1) ||
+                   importance->size() != factors->shape(0))))
+    throw std::invalid_argument("feedback takes factors, a square matrix, and "
+                                "an importance for each of its rows");
+  Feedback feedback{};
+  if (factors)
+    feedback = {factors->data(), importance->data(),
+                int64_t(factors->shape(0))};
+  const Feedback *given = factors ? &feedback : nullptr;
   const void *source = src.data();
   void *destination = dst.data();
   nb::gil_scoped_release release;
   PackingLoss loss;
   if (threads == 1) {
-    loss =
-        packPanels(from, to, source, n, k, panelBegin, panelEnd, destination);
+    loss = packPanels(from, to, source, n, k, panelBegin, panelEnd, destination,
+                      nullptr, given);
   } else {
     ThreadPool pool{unsigned(threads)};
     loss = packPanels(from, to, source, n, k, panelBegin, panelEnd, destination,
-                      &pool);
+                      &pool, given);
   }
   return {loss.differences, loss.weights};
 }
@@ -265,6 +304,11 @@ NB_MODULE(_runtime, m) {
            "As `step`, for its times: (`rows`, `linear`, `append_kv`, "
            "`rope_append_kv` or `paged_attention`, seconds) of each call of "
            "compiled code into the runtime, in order.")
+      .def("observed_step", &observedStep, "items"_a, "weights"_a,
+           "As `step`, with what some weights are multiplied by: (logits, "
+           "[float32 [tokens, inputs], ...]) in the order of `weights`, their "
+           "places in the artifact's file. Of one that no product has, [0, "
+           "0].")
       .def("truncate", &truncateSequence, "sequence"_a, "n"_a,
            "Forgets a sequence's tokens from position `n` on.")
       .def_prop_ro("num_free_blocks", &numFreeBlocks)
@@ -373,9 +417,15 @@ NB_MODULE(_runtime, m) {
   m.def(
       "pack_panels", &pack, "src"_a, "src_dtype"_a, "n"_a, "k"_a, "dst"_a,
       "format"_a, "panel_begin"_a = 0, "panel_end"_a = -1, "threads"_a = 1,
+      "factors"_a = nb::none(), "importance"_a = nb::none(),
       "Packs a weight [n, k], given as bytes, into panels of 32 output "
       "columns, and quantizes it if the format says so. A range of panels "
-      "writes only these, so that a large weight can be packed in pieces. "
+      "writes only these, so that a large weight can be packed in pieces. With "
+      "`factors`, float32 [inputs, inputs], and `importance`, float32 "
+      "[inputs], "
+      "inputs being k rounded up to 32, it is rounded by GPTQ, as `Feedback` "
+      "of "
+      "packing.h says. "
       "Returns what "
       "quantizing has changed: the sum of the squares of the differences, and "
       "that of the squares of the weights.");

@@ -15,27 +15,32 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from llmir import _codegen, _native
+from llmir.calibration import Calibration, calibrate
 from llmir.errors import LLMIRError
 from llmir.files import open_regular, shown
 from llmir.manifest import MANIFEST, WEIGHTS, manifest_text, read_manifest
 from llmir.quantization import NONE
 from llmir.safetensors import Checkpoint
 from llmir.tokenizer import Tokenizer
-from llmir.weights import write_weights
+from llmir.weights import losses_of, write_weights
 
 # Taken along as they are, where the model has them.
 TOKENIZER = "tokenizer.json"
 COPIED = (TOKENIZER, "tokenizer_config.json", "generation_config.json")
 
 
-def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[str]]:
+def finish_artifact(
+    directory: Path, checkpoint: Checkpoint, calibration: Calibration | None = None
+) -> tuple[int, list[str]]:
     """Complete a directory into which the compiler has put its results.
 
     checkpoint: the weights; the tokenizer is taken from the same directory.
+    calibration: what tells which errors of quantized weights matter.
     Returns the size of the artifact in bytes, and what there is to say of quantizing.
     Raises LLMIRError if the runtime would refuse it.
     """
@@ -50,7 +55,7 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[
         unit_scale=True,
         disable=None if sys.stderr is not None else True,
     ) as bar:
-        losses = write_weights(
+        changes = write_weights(
             directory / WEIGHTS,
             layout["weights"],
             size,
@@ -66,30 +71,47 @@ def finish_artifact(directory: Path, checkpoint: Checkpoint) -> tuple[int, list[
             with source, (directory / name).open("wb") as copy:
                 shutil.copyfileobj(source, copy)
 
+    facts = layout["quantization"]
+    facts["weights"] = [loss.facts() for loss in losses_of(layout["weights"], changes)]
+    kept = 0
+    if facts["format"] != NONE:
+        kept = facts["tensors_kept"] = sum(
+            entry.get("packed", False) and "format" not in entry
+            for entry in layout["weights"]
+        )
+    size = _write_manifest(directory, layout)
+    check_loadable(directory)
+    notes = []
+    if calibration is not None:
+        calibrated = calibrate(directory, layout["weights"], checkpoint, calibration)
+        changes |= calibrated.changes
+        facts["weights"] = [
+            loss.facts() for loss in losses_of(layout["weights"], changes)
+        ]
+        facts["calibration"] = calibrated.facts()
+        size = _write_manifest(directory, layout)
+        notes.append(calibrated.describe())
+    notes += [loss.describe() for loss in losses_of(layout["weights"], changes)]
+    if kept:
+        notes.append(
+            f"{kept} {'weight' if kept == 1 else 'weights'} not quantized, since "
+            "no group of 32 inputs or more divides a row, a row is too long, or "
+            "the program has the weight packed already"
+        )
+    return size, notes
+
+
+def _write_manifest(directory: Path, layout: dict[str, Any]) -> int:
+    """Write the manifest of the files in a directory; return their size."""
     runtime = _native.runtime()
     files = {
         path.name: {"bytes": path.stat().st_size, "xxh3": runtime.xxh3(str(path))}
         for path in sorted(directory.iterdir())
+        if path.name != MANIFEST
     }
-    facts = layout["quantization"]
-    facts["weights"] = [loss.facts() for loss in losses]
-    notes = [loss.describe() for loss in losses]
-    if facts["format"] != NONE:
-        kept = sum(
-            entry.get("packed", False) and "format" not in entry
-            for entry in layout["weights"]
-        )
-        facts["tensors_kept"] = kept
-        if kept:
-            notes.append(
-                f"{kept} {'weight' if kept == 1 else 'weights'} not quantized, since "
-                "no group of 32 inputs or more divides a row, a row is too long, or "
-                "the program has the weight packed already"
-            )
     text = manifest_text(layout, files)
     (directory / MANIFEST).write_text(text, encoding="utf-8")
-    check_loadable(directory)
-    return sum(file["bytes"] for file in files.values()), notes
+    return sum(file["bytes"] for file in files.values())
 
 
 def check_loadable(directory: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from llmir import _native, artifact, dtypes
 from llmir._codegen import STAGES, with_options
+from llmir.calibration import TOKENS, check_calibration, read_calibration
 from llmir.codegen import run_compiler
 from llmir.command import (
     Command,
@@ -70,6 +71,8 @@ def compile_model(
     print_after: str | None = None,
     quantization: Quantization = UNQUANTIZED,
     verify_passes: bool = False,
+    calibrate: Path | None = None,
+    calibrate_tokens: int = TOKENS,
 ) -> None:
     """Compile a model and write `output`; None writes a text stage to stdout.
 
@@ -83,6 +86,9 @@ def compile_model(
     quantization: how the weights of products and the KV cache are stored.
     verify_passes: whether to compare what the program computes before and after each
         pass of the optimizer, on random inputs (`llmir.verify`).
+    calibrate: a text whose inputs decide how weights are rounded (GPTQ); without it
+        they are rounded to nearest.
+    calibrate_tokens: the most tokens of it that are read.
 
     Raises LLMIRError for bad input; then `output` is as it was.
     """
@@ -112,6 +118,8 @@ def compile_model(
             f"--emit={emit} comes before it"
         )
     is_artifact = emit == "artifact"
+    if calibrate is not None:
+        check_calibration(quantization, emit, target_cpu)
     is_program = model.endswith(".mlir")
     if output is not None:
         if is_artifact:
@@ -146,6 +154,10 @@ def compile_model(
     if is_artifact:
         assert source is not None
         artifact.check_copied(source)
+    calibration = None
+    if calibrate is not None:
+        assert source is not None
+        calibration = read_calibration(source, calibrate, calibrate_tokens)
 
     with tempfile.TemporaryDirectory(prefix="llmir-") as scratch:
         program = Path(scratch) / "model.mlir"
@@ -183,7 +195,9 @@ def compile_model(
             assert checkpoint is not None
             with artifact.replacing(output) as directory:
                 run(directory)
-                size, notes = artifact.finish_artifact(directory, checkpoint)
+                size, notes = artifact.finish_artifact(
+                    directory, checkpoint, calibration
+                )
             for note in notes:
                 tell(f"llmir: {note}")
             tell(
@@ -276,6 +290,20 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     add_arguments(parser)
     parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="FILE",
+        help="round quantized weights by GPTQ, for the inputs that this UTF-8 text "
+        "leads to, rather than to nearest",
+    )
+    parser.add_argument(
+        "--calibrate-tokens",
+        type=positive_int,
+        metavar="N",
+        help="the most tokens of it that are read, from all over it (default: "
+        f"{TOKENS})",
+    )
+    parser.add_argument(
         "--weights",
         type=Path,
         metavar="DIR",
@@ -309,6 +337,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UsageError("--weights goes with an .mlir file; a model has its own")
     if arguments.output is None and arguments.emit == "artifact":
         raise UsageError("an artifact needs -o OUT")
+    if arguments.calibrate_tokens is not None and arguments.calibrate is None:
+        raise UsageError("--calibrate-tokens goes with --calibrate")
     compile_model(
         arguments.model,
         arguments.output,
@@ -322,6 +352,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print_after=arguments.print_after,
         quantization=from_arguments(arguments),
         verify_passes=arguments.verify_passes,
+        calibrate=arguments.calibrate,
+        calibrate_tokens=arguments.calibrate_tokens or TOKENS,
     )
 
 

@@ -42,9 +42,9 @@ from llmir.evaluate import (
     encode_file,
     evaluate,
     perplexity,
-    read_text,
     windows_of,
 )
+from llmir.files import read_text
 from llmir.manifest import read_manifest
 from llmir.model import MAX_THREADS, Model
 

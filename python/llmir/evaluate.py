@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmir.errors import LLMIRError
-from llmir.files import open_regular
+from llmir.files import read_text
 from llmir.model import Model
 
 # The longest window unless another is asked for.
@@ -80,23 +80,6 @@ class Sums:
     reference_loss: float = 0.0
     divergence: float = 0.0
     agreed: int = 0
-
-
-def read_text(path: Path) -> str:
-    """Return a text file; LLMIRError if it is empty or not UTF-8."""
-    with open_regular(path) as file:
-        try:
-            data = file.read()
-        except OSError as error:
-            raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
-    if not data:
-        raise LLMIRError(f"{path} is empty")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise LLMIRError(
-            f"{path} is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}"
-        ) from None
 
 
 def encode_file(model: Model, path: Path) -> list[int]:

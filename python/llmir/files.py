@@ -61,6 +61,23 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def read_text(path: Path) -> str:
+    """Return a text file; LLMIRError if it is empty or not UTF-8."""
+    with open_regular(path) as file:
+        try:
+            data = file.read()
+        except OSError as error:
+            raise LLMIRError(f"cannot read {path}: {error.strerror}") from error
+    if not data:
+        raise LLMIRError(f"{path} is empty")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LLMIRError(
+            f"{path} is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}"
+        ) from None
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file says; LLMIRError if that is not clear."""
     with open_regular(path) as file:

@@ -77,6 +77,23 @@ class Loss:
         )
 
 
+# What quantizing has changed in a weight: as in Loss, the sums of the squares of the
+# differences and of the weight itself.
+Change = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How errors of some inputs are made up for by others: `Feedback` of packing.h.
+
+    factors: float32 [inputs, inputs], of which what lies below the diagonal is read.
+    importance: float32 [inputs]. The inputs are those of the weight, rounded up to 32.
+    """
+
+    factors: npt.NDArray[np.float32]
+    importance: npt.NDArray[np.float32]
+
+
 def write_weights(
     path: Path,
     entries: list[dict[str, Any]],
@@ -84,7 +101,7 @@ def write_weights(
     constants: bytes | memoryview,
     checkpoint: Checkpoint,
     progress: Callable[[int], object],
-) -> list[Loss]:
+) -> dict[int, Change]:
     """Write the file `path` of `size` bytes.
 
     entries: the compiler's layout: parameters with `sources` (each of a `key`,
@@ -93,13 +110,12 @@ def write_weights(
         place in `constants`, `offset` and `bytes`.
     progress: is told of every number of bytes written.
 
-    Returns what quantizing has changed, for each format. Raises LLMIRError if the disk
-    is full, or if a weight that is quantized holds NaN or infinity.
+    Returns what quantizing has changed, by the offsets of the weights. Raises
+    LLMIRError if the disk is full, or if a weight that is quantized holds NaN or
+    infinity.
     """
-    losses: dict[tuple[Any, ...], Loss] = {}
-    cores = len(os.sched_getaffinity(0))
     try:
-        with path.open("wb") as file, ThreadPoolExecutor(cores) as pool:
+        with path.open("wb") as file:
             # What lies between the entries stays zero.
             os.truncate(file.fileno(), size)
             pieces: list[_Piece] = []
@@ -110,28 +126,63 @@ def write_weights(
                 if sum(piece.size for piece in parts) != entry["bytes"]:
                     raise ValueError(f"weight of another size: {entry}")
                 pieces += parts
-                if "format" in entry:
-                    key = tuple(entry["format"].values())
-                    losses.setdefault(key, Loss(entry["format"])).tensors += 1
-            # In the order of the file, so that sums are the same every time. What has
-            # not begun when one fails, or on an interrupt, is dropped.
-            writes = pool.map(lambda piece: piece.write(file.fileno()), pieces)
-            for piece, (differences, weights) in zip(pieces, writes, strict=True):
-                progress(piece.size)
-                if "format" not in piece.entry:
-                    continue
-                if not math.isfinite(weights):
-                    names = [shown(part["key"]) for part in piece.entry["sources"]]
-                    raise LLMIRError(
-                        f"{' or '.join(names)} holds NaN or infinity, and cannot be "
-                        "quantized"
-                    )
-                loss = losses[tuple(piece.entry["format"].values())]
-                loss.differences += differences
-                loss.weights += weights
+            return _write_pieces(pieces, file.fileno(), progress)
     except OSError as error:
         raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
+
+
+def rewrite_weight(
+    path: Path, entry: dict[str, Any], checkpoint: Checkpoint, feedback: Feedback
+) -> Change:
+    """Quantize a weight of a file again, with feedback; return what has changed."""
+    pieces = _pieces(entry, b"", checkpoint, feedback)
+    try:
+        with path.open("r+b") as file:
+            changes = _write_pieces(pieces, file.fileno(), lambda size: None)
+    except OSError as error:
+        raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
+    return changes[entry["offset"]]
+
+
+def losses_of(entries: list[dict[str, Any]], changes: dict[int, Change]) -> list[Loss]:
+    """Return what quantizing has changed, for each format."""
+    losses: dict[tuple[Any, ...], Loss] = {}
+    for entry in entries:
+        if "format" in entry:
+            key = tuple(entry["format"].values())
+            loss = losses.setdefault(key, Loss(entry["format"]))
+            differences, weights = changes[entry["offset"]]
+            loss.tensors += 1
+            loss.differences += differences
+            loss.weights += weights
     return list(losses.values())
+
+
+def _write_pieces(
+    pieces: Sequence[_Piece], file: int, progress: Callable[[int], object]
+) -> dict[int, Change]:
+    """Write to an open file; return what quantizing has changed, by offset."""
+    changes: dict[int, Change] = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        # In the order of the file, so that sums are the same every time. What has
+        # not begun when one fails, or on an interrupt, is dropped.
+        writes = pool.map(lambda piece: piece.write(file), pieces)
+        for piece, change in zip(pieces, writes, strict=True):
+            progress(piece.size)
+            if "format" not in piece.entry:
+                continue
+            if not math.isfinite(change[1]):
+                names = [shown(part["key"]) for part in piece.entry["sources"]]
+                raise LLMIRError(
+                    f"{' or '.join(names)} holds NaN or infinity, and cannot be "
+                    "quantized"
+                )
+            before = changes.get(piece.entry["offset"], (0.0, 0.0))
+            changes[piece.entry["offset"]] = (
+                before[0] + change[0],
+                before[1] + change[1],
+            )
+    return changes
 
 
 class _Piece(Protocol):
@@ -146,13 +197,16 @@ class _Piece(Protocol):
     @property
     def size(self) -> int: ...
 
-    def write(self, file: int) -> tuple[float, float]:
+    def write(self, file: int) -> Change:
         """Write to an open file; return what quantizing has changed."""
         ...
 
 
 def _pieces(
-    entry: dict[str, Any], constants: bytes | memoryview, checkpoint: Checkpoint
+    entry: dict[str, Any],
+    constants: bytes | memoryview,
+    checkpoint: Checkpoint,
+    feedback: Feedback | None = None,
 ) -> Sequence[_Piece]:
     if entry["kind"] == "constant":
         begin = entry["begin"]
@@ -167,7 +221,7 @@ def _pieces(
             raise ValueError(f"{entry} does not describe {tensor}")
         tensors.append((tensor, dtypes.by_mlir(source["dtype"])))
     if entry["packed"]:
-        rows = _Rows(tensors, entry, used)
+        rows = _Rows(tensors, entry, used, feedback)
         # Of a gated weight there is a panel of gates and one of what they gate, by
         # turns: `count` of each.
         halves = 1 + entry["gated"]
@@ -200,7 +254,7 @@ class _Constant:
     def size(self) -> int:
         return len(self.data)
 
-    def write(self, file: int) -> tuple[float, float]:
+    def write(self, file: int) -> Change:
         _write(file, self.entry["offset"], [self.data])
         return 0.0, 0.0
 
@@ -225,7 +279,7 @@ class _Plain:
     def size(self) -> int:
         return (self.end - self.begin) // self.stored.bytes * self.used.bytes
 
-    def write(self, file: int) -> tuple[float, float]:
+    def write(self, file: int) -> Change:
         data = self.tensor.data[self.begin : self.end]
         if self.stored != self.used:
             data = widen(data, self.stored, self.used)
@@ -249,9 +303,11 @@ class _Rows:
         tensors: list[tuple[Tensor, DType]],
         entry: dict[str, Any],
         used: DType | None,
+        feedback: Feedback | None,
     ) -> None:
         """Describe the rows of a weight, which is quantized if `used` is None."""
         runtime = _native.runtime()
+        self._feedback = feedback
         self._tensors = tensors
         self.count = sum(tensor.shape[0] for tensor, _ in tensors)
         self.width = tensors[0][0].shape[1]
@@ -265,7 +321,7 @@ class _Rows:
             self.format = runtime.WeightFormat(used.mlir)
         self.panel_bytes: int = runtime.packed_bytes(self.format, 1, self.width)
 
-    def pack(self, begin: int, end: int, to: Bytes) -> tuple[float, float]:
+    def pack(self, begin: int, end: int, to: Bytes) -> Change:
         """Pack rows into `to`; return what quantizing has changed."""
         parts = []
         for tensor, first, last, stored in self._parts(begin, end):
@@ -273,17 +329,22 @@ class _Rows:
             if stored != self.stored:
                 part = widen(part, stored, self.stored)
             parts.append(part)
-        loss: tuple[float, float] = _native.runtime().pack_panels(
+        given: dict[str, Any] = {}
+        if self._feedback is not None:
+            given["factors"] = self._feedback.factors
+            given["importance"] = self._feedback.importance
+        change: Change = _native.runtime().pack_panels(
             parts[0] if len(parts) == 1 else np.concatenate(parts),
             self.stored.mlir,
             end - begin,
             self.width,
             to,
             self.format,
+            **given,
         )
         for tensor, first, last, _ in self._parts(begin, end):
             tensor.release(first, last)
-        return loss
+        return change
 
     def _parts(self, begin: int, end: int) -> Iterator[tuple[Tensor, int, int, DType]]:
         start = 0
@@ -309,7 +370,7 @@ class _Panels:
         halves: int = 1 + self.entry["gated"]
         return (self.end - self.begin) * self.rows.panel_bytes * halves
 
-    def write(self, file: int) -> tuple[float, float]:
+    def write(self, file: int) -> Change:
         rows, gated = self.rows, self.entry["gated"]
         panels = _buffer(self.size).reshape(1 + gated, -1)
         size = rows.count // (1 + gated)
@@ -317,8 +378,8 @@ class _Panels:
         last = min(self.end * PANEL_ROWS, size)
         differences = weights = 0.0
         for half, packed in enumerate(panels):
-            loss = rows.pack(half * size + first, half * size + last, packed)
-            differences, weights = differences + loss[0], weights + loss[1]
+            change = rows.pack(half * size + first, half * size + last, packed)
+            differences, weights = differences + change[0], weights + change[1]
         buffers: list[Any] = [panels[0]]
         if gated:
             both = panels.reshape(2, -1, rows.panel_bytes)

@@ -215,6 +215,20 @@ std::vector<TracedCall> Engine::tracedStep(const StepItem *items, size_t count,
   return std::move(trace.calls);
 }
 
+std::vector<ObservedRows>
+Engine::observedStep(const StepItem *items, size_t count, float *logits,
+                     const std::vector<int64_t> &weights) {
+  Trace trace(context.runtime());
+  const char *begin = static_cast<const char *>(loaded->weights());
+  for (int64_t weight : weights)
+    trace.observed[begin + weight];
+  run(items, count, logits, trace.runtime());
+  std::vector<ObservedRows> result;
+  for (int64_t weight : weights)
+    result.push_back(std::move(trace.observed[begin + weight]));
+  return result;
+}
+
 void Engine::run(const StepItem *items, size_t count, float *logits,
                  const llmir_runtime &runtime) {
   validate(items, count);

@@ -166,14 +166,16 @@ void packPanel(llmir_dtype srcDtype, llmir_dtype dstDtype, const char *src,
   }
 }
 
-/// `x` is room for the group's numbers as f32.
+/// `x` is room for the group's numbers as f32, and for the errors of all inputs
+/// after it, if they are fed back.
 PackingLoss packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
                           const char *src, int64_t n, int64_t k, int64_t panel,
-                          float *x, char *dst) {
+                          const Feedback *feedback, float *x, char *dst) {
   PackingLoss sum;
   uint32_t staged[panelColumns][stagedUnits];
   int64_t inputs = inputsOfGroup(format, k), bytes = groupBytes(format, inputs);
   char *end = dst + bytesOfPanel(format, k);
+  float *errors = x + inputs * panelColumns;
   for (int64_t begin = 0; begin < k; begin += inputs, dst += bytes) {
     for (int64_t i = 0; i < inputs; i += stagedUnits) {
       int64_t count = std::min(stagedUnits, inputs - i);
@@ -181,7 +183,13 @@ PackingLoss packQuantized(llmir_dtype srcDtype, const WeightFormat &format,
                 staged);
       transpose(staged, count, reinterpret_cast<char *>(x + i * panelColumns));
     }
-    PackingLoss loss = quantizeGroup(format, x, inputs, dst);
+    PackingLoss loss;
+    if (feedback) {
+      GroupFeedback part{*feedback, begin, errors};
+      loss = quantizeGroup(format, x, inputs, dst, &part);
+    } else {
+      loss = quantizeGroup(format, x, inputs, dst);
+    }
     sum.differences += loss.differences;
     sum.weights += loss.weights;
   }
@@ -313,7 +321,7 @@ int64_t packedBytes(const WeightFormat &format, int64_t n, int64_t k) {
 PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
                        const void *src, int64_t n, int64_t k,
                        int64_t panelBegin, int64_t panelEnd, void *dst,
-                       ThreadPool *pool) {
+                       ThreadPool *pool, const Feedback *feedback) {
   if (srcDtype != LLMIR_F32 && srcDtype != LLMIR_BF16 && srcDtype != LLMIR_F16)
     throw std::invalid_argument("weights are packed from f32, bf16 or f16");
   checkWeight(n, k);
@@ -326,6 +334,14 @@ PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
   int64_t panelBytes = bytesOfPanel(format, k);
   bool quantized = isQuantized(format.kind);
   int64_t groupFloats = quantized ? inputsOfGroup(format, k) * panelColumns : 0;
+  if (feedback) {
+    if (!quantized || feedback->inputs != roundUp(k, packedKMultiple))
+      throw std::invalid_argument(
+          "feedback of " + std::to_string(feedback->inputs) +
+          " inputs does not fit a weight with " + std::to_string(k) +
+          ", which must be quantized");
+    groupFloats += feedback->inputs * panelColumns;
+  }
   // Of each panel, so that their sum is the same with any threads.
   std::vector<PackingLoss> losses(quantized ? panelEnd - panelBegin : 0);
   std::vector<float> groups((pool ? pool->threads() : 1) * groupFloats);
@@ -334,8 +350,9 @@ PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
       const char *from = static_cast<const char *>(src);
       char *to = static_cast<char *>(dst) + i * panelBytes;
       if (quantized)
-        losses[i] = packQuantized(srcDtype, format, from, n, k, panelBegin + i,
-                                  groups.data() + thread * groupFloats, to);
+        losses[i] =
+            packQuantized(srcDtype, format, from, n, k, panelBegin + i,
+                          feedback, groups.data() + thread * groupFloats, to);
       else
         packPanel(srcDtype, elementType(format.kind), from, n, k,
                   panelBegin + i, to);

@@ -4,7 +4,11 @@
 // so the context of this table is the trace itself.
 #include "llmir/runtime/trace.h"
 
+#include "narrow_floats.h"
+
+#include <cmath>
 #include <cstddef>
+#include <cstring>
 
 using namespace llmir::runtime;
 
@@ -27,6 +31,8 @@ void linear(llmir_context *context, const llmir_tensor *x,
             const llmir_tensor *w, const llmir_linear_params *params,
             const llmir_tensor *out) noexcept {
   Trace &trace = traceOf(context);
+  // Before the product, which may write its result over its input.
+  trace.observe(*x, *w, *params);
   auto begin = Trace::Clock::now();
   trace.traced().linear(trace.traced().context, x, w, params, out);
   trace.add(TracedCall::Linear, begin);
@@ -69,6 +75,21 @@ void ropeAppendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
   trace.add(TracedCall::RopeAppend, begin);
 }
 
+/// Element i of a buffer of floats.
+float elementOf(const llmir_tensor &tensor, int64_t i) {
+  uint32_t bits;
+  if (tensor.dtype == LLMIR_F32) {
+    std::memcpy(&bits, static_cast<const char *>(tensor.data) + i * 4, 4);
+  } else {
+    uint16_t narrow;
+    std::memcpy(&narrow, static_cast<const char *>(tensor.data) + i * 2, 2);
+    bits = tensor.dtype == LLMIR_BF16 ? widenBF16(narrow) : widenF16(narrow);
+  }
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
 } // namespace
 
 // A function that is not wrapped here would be given the wrong context.
@@ -90,4 +111,29 @@ Trace::Trace(const llmir_runtime &traced) : inner(traced) {
 void Trace::add(TracedCall::Kind kind, Clock::time_point begin) {
   std::chrono::duration<double> time = Clock::now() - begin;
   calls.push_back({kind, time.count()});
+}
+
+void Trace::observe(const llmir_tensor &x, const llmir_tensor &w,
+                    const llmir_linear_params &params) {
+  auto found = observed.find(w.data);
+  if (found == observed.end())
+    return;
+  int64_t rows = x.sizes[0], inputs = x.sizes[1];
+  auto &[width, kept] = found->second;
+  width = inputs;
+  kept.reserve(kept.size() + rows * inputs);
+  for (int64_t r = 0; r < rows; ++r) {
+    double squares = 0;
+    for (int64_t k = 0; k < inputs; ++k) {
+      kept.push_back(elementOf(x, r * x.strides[0] + k));
+      squares += double(kept.back()) * kept.back();
+    }
+    if (!params.norm)
+      continue;
+    float *row = kept.data() + kept.size() - inputs;
+    auto scale =
+        float(1 / std::sqrt(squares / double(inputs) + params.epsilon));
+    for (int64_t k = 0; k < inputs; ++k)
+      row[k] *= scale * elementOf(*params.norm, k);
+  }
 }

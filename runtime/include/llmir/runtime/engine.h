@@ -84,6 +84,12 @@ public:
   std::vector<TracedCall> tracedStep(const StepItem *items, size_t count,
                                      float *logits);
 
+  /// As `step`, with what some weights are multiplied by, in the order of
+  /// `weights`: their places in the artifact's file.
+  std::vector<ObservedRows> observedStep(const StepItem *items, size_t count,
+                                         float *logits,
+                                         const std::vector<int64_t> &weights);
+
   /// Forgets the tokens from `length` on.
   void truncate(Sequence &sequence, int64_t length);
 

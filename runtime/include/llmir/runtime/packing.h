@@ -77,17 +77,33 @@ struct PackingLoss {
   double weights = 0;
 };
 
+/// How a weight [n, inputs] is rounded so that its products change least, by
+/// GPTQ (arXiv:2210.17323): one input after the other, each making up for the
+/// errors e of those before it. It is written as QuIP's LDLQ (arXiv:2307.13304,
+/// theorem 6), which rounds the same: for H = G^T G, the sum of x x^T over the
+/// inputs x that the weight is multiplied by, with G lower triangular,
+/// |e G^T|^2 is least one by one if input j is rounded from
+///   w[j] + sum over i < j of G[j, i] / G[j, j] * e[i]
+struct Feedback {
+  const float *factors;    ///< G[j, i] / G[j, j], [inputs][inputs], for i < j.
+  const float *importance; ///< The diagonal of H, by which scales are chosen.
+  int64_t inputs;
+};
+
 /// Packs panels [panelBegin, panelEnd) of the row-major weight `src`, the whole
 /// [n, k], into `dst`, where the first of these panels goes. Widening to F32 is
 /// exact; narrowing rounds to nearest even. Numbers become integers as
 /// llm.quantize defines it, but for symmetric ones of 4 bits: they use all of
 /// -8 to 7, and their scale, perhaps a negative one, has the least squared
-/// error among some candidates. Runs on `pool` if there is one; what it returns
+/// error among some candidates. With `feedback`, of quantized ones alone, they
+/// are rounded as that says; then the loss is greater, and that of products
+/// less. Runs on `pool` if there is one; what it returns
 /// does not depend on that.
 PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
                        const void *src, int64_t n, int64_t k,
                        int64_t panelBegin, int64_t panelEnd, void *dst,
-                       ThreadPool *pool = nullptr);
+                       ThreadPool *pool = nullptr,
+                       const Feedback *feedback = nullptr);
 
 /// All panels at once.
 PackingLoss packPanels(llmir_dtype srcDtype, const WeightFormat &format,
