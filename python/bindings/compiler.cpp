@@ -165,7 +165,7 @@ nb::dict describeValue(Value value, ParameterOp parameter) {
       keys.append(key.getValue().str());
     result["keys"] = keys;
     int64_t elements = 0;
-    for (RankedTensorType type : parameter.getFileTypes())
+    for (RankedTensorType type : parameter.getPartTypes())
       elements += type.getNumElements();
     result["elements"] = elements;
   }
@@ -469,15 +469,27 @@ private:
     }
     nb::list sources;
     SmallVector<int64_t> shape;
-    for (auto [key, source] : llvm::zip(
+    auto slices = entry.getAs<ArrayAttr>("slices");
+    for (auto [index, key, source] : llvm::enumerate(
              entry.getAs<ArrayAttr>("keys").getAsValueRange<StringAttr>(),
              entry.getAs<ArrayAttr>("sources").getAsValueRange<TypeAttr>())) {
       auto tensor = cast<RankedTensorType>(source);
-      sources.append(describeTensor(key, tensor));
+      nb::dict described = describeTensor(key, tensor);
+      SmallVector<int64_t> part(tensor.getShape());
+      if (slices) {
+        auto slice = cast<SliceAttr>(slices[index]);
+        nb::dict taken;
+        taken["dim"] = slice.getDim();
+        taken["offset"] = slice.getOffset();
+        taken["size"] = slice.getSize();
+        described["slice"] = taken;
+        part[slice.getDim()] = slice.getSize();
+      }
+      sources.append(described);
       if (shape.empty())
-        shape = llvm::to_vector(tensor.getShape());
+        shape = part;
       else
-        shape[0] += tensor.getDimSize(0);
+        shape[0] += part[0];
     }
     result["kind"] = "parameter";
     result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();

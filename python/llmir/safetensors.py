@@ -78,6 +78,10 @@ class Tensor:
         """The bytes, [bytes] uint8, read-only, mapped from the file."""
         return self.file.bytes_between(self.begin, self.end)
 
+    def read(self, begin: int, end: int) -> npt.NDArray[np.uint8]:
+        """Return bytes [begin, end) of the data, as `data` does."""
+        return self.file.bytes_between(self.begin + begin, self.begin + end)
+
     def release(self, begin: int = 0, end: int | None = None) -> None:
         """Drop the pages of the data's bytes [begin, end) from this process.
 

@@ -105,7 +105,8 @@ def write_weights(
     """Write the file `path` of `size` bytes.
 
     entries: the compiler's layout: parameters with `sources` (each of a `key`,
-        `dtype` and `shape`, laid end to end), `dtype`, `packed`, `gated`, `offset`
+        `dtype` and `shape`, and perhaps the `slice` of it that is meant, laid end to
+        end), `dtype`, `packed`, `gated`, `offset`
         and `bytes`, and `format` if they are quantized; constants with `begin`, their
         place in `constants`, `offset` and `bytes`.
     progress: is told of every number of bytes written.
@@ -185,6 +186,59 @@ def _write_pieces(
     return changes
 
 
+@dataclass(frozen=True)
+class Part:
+    """A slice of a tensor along one dimension, as a tensor of its own.
+
+    shape: its sizes, outermost first.
+    runs: how many pieces it consists of that follow each other in the file.
+    run, step: how long such a piece is, and how far the next one is, in bytes.
+    start: where the first begins.
+    """
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+    runs: int
+    run: int
+    step: int
+    start: int
+
+    @staticmethod
+    def of(tensor: Tensor, dim: int, offset: int, size: int) -> Part:
+        """Return elements [offset, offset + size) of dimension `dim`."""
+        shape = list(tensor.shape)
+        runs = math.prod(shape[:dim])
+        step = tensor.bytes // runs
+        one = step // shape[dim]
+        shape[dim] = size
+        return Part(tensor, tuple(shape), runs, size * one, step, offset * one)
+
+    @property
+    def bytes(self) -> int:
+        """The size of the data."""
+        return self.runs * self.run
+
+    def read(self, begin: int, end: int) -> Bytes:
+        """Return bytes [begin, end) of the part."""
+        if self.runs == 1:
+            return self.tensor.read(self.start + begin, self.start + end)
+        # Whole runs, of which the first and the last may be wanted in part.
+        first, last = begin // self.run, -(-end // self.run)
+        rows = self.tensor.read(first * self.step, last * self.step)
+        columns = rows.reshape(-1, self.step)[:, self.start : self.start + self.run]
+        skipped = first * self.run
+        taken: Bytes = columns.reshape(-1)[begin - skipped : end - skipped]
+        return taken
+
+    def release(self, begin: int, end: int) -> None:
+        """Drop the pages of bytes [begin, end) from this process."""
+        if self.runs == 1:
+            self.tensor.release(self.start + begin, self.start + end)
+        else:
+            first, last = begin // self.run, -(-end // self.run)
+            self.tensor.release(first * self.step, last * self.step)
+
+
 class _Piece(Protocol):
     """A part of a weight that one thread makes and writes.
 
@@ -212,14 +266,15 @@ def _pieces(
         begin = entry["begin"]
         return [_Constant(entry, constants[begin : begin + entry["bytes"]])]
     used = dtypes.by_mlir(entry["dtype"]) if "format" not in entry else None
-    tensors = []
+    tensors: list[tuple[Tensor | Part, DType]] = []
     for source in entry["sources"]:
         tensor = checkpoint[source["key"]]
+        stored = dtypes.by_mlir(source["dtype"])
         # The child compared these before it compiled.
-        expected = (dtypes.by_mlir(source["dtype"]).stored, tuple(source["shape"]))
-        if (tensor.dtype, tensor.shape) != expected:
+        if (tensor.dtype, tensor.shape) != (stored.stored, tuple(source["shape"])):
             raise ValueError(f"{entry} does not describe {tensor}")
-        tensors.append((tensor, dtypes.by_mlir(source["dtype"])))
+        part = Part.of(tensor, **source["slice"]) if "slice" in source else tensor
+        tensors.append((part, stored))
     if entry["packed"]:
         rows = _Rows(tensors, entry, used, feedback)
         # Of a gated weight there is a panel of gates and one of what they gate, by
@@ -269,7 +324,7 @@ class _Plain:
 
     entry: dict[str, Any]
     offset: int
-    tensor: Tensor
+    tensor: Tensor | Part
     begin: int
     end: int
     stored: DType
@@ -280,7 +335,7 @@ class _Plain:
         return (self.end - self.begin) // self.stored.bytes * self.used.bytes
 
     def write(self, file: int) -> Change:
-        data = self.tensor.data[self.begin : self.end]
+        data = self.tensor.read(self.begin, self.end)
         if self.stored != self.used:
             data = widen(data, self.stored, self.used)
         _write(file, self.offset, [data])
@@ -300,7 +355,7 @@ class _Rows:
 
     def __init__(
         self,
-        tensors: list[tuple[Tensor, DType]],
+        tensors: list[tuple[Tensor | Part, DType]],
         entry: dict[str, Any],
         used: DType | None,
         feedback: Feedback | None,
@@ -325,7 +380,7 @@ class _Rows:
         """Pack rows into `to`; return what quantizing has changed."""
         parts = []
         for tensor, first, last, stored in self._parts(begin, end):
-            part = tensor.data[first:last]
+            part = tensor.read(first, last)
             if stored != self.stored:
                 part = widen(part, stored, self.stored)
             parts.append(part)
@@ -346,7 +401,9 @@ class _Rows:
             tensor.release(first, last)
         return change
 
-    def _parts(self, begin: int, end: int) -> Iterator[tuple[Tensor, int, int, DType]]:
+    def _parts(
+        self, begin: int, end: int
+    ) -> Iterator[tuple[Tensor | Part, int, int, DType]]:
         start = 0
         for tensor, stored in self._tensors:
             first, last = max(begin - start, 0), min(end - start, tensor.shape[0])

@@ -42,6 +42,12 @@ struct AssignParametersPass
         op->emitError("must be in a function of the module");
         return WalkResult::interrupt();
       }
+      if (auto parameter = dyn_cast<ParameterOp>(op);
+          parameter && isEachShards(parameter)) {
+        op->emitError("is another one in each shard; --llm-select-shard makes "
+                      "the program of one");
+        return WalkResult::interrupt();
+      }
       auto type = cast<RankedTensorType>(op->getResult(0).getType());
       std::optional<int64_t> bytes = llmir::byteSize(type, 0);
       if (!bytes) {
@@ -65,6 +71,13 @@ struct AssignParametersPass
   }
 
 private:
+  static bool isEachShards(ParameterOp op) {
+    std::optional<ArrayAttr> slices = op.getSlices();
+    return slices &&
+           llvm::any_of(slices->getAsRange<SliceAttr>(),
+                        [](SliceAttr slice) { return slice.getStride() != 0; });
+  }
+
   /// Returns the offset of what `op` yields, giving it one at first sight.
   int64_t place(Operation *op, RankedTensorType type, int64_t bytes) {
     Builder builder(&getContext());
@@ -74,6 +87,8 @@ private:
       entry.set("keys", parameter.getKeysAttr());
       entry.set("sources", builder.getTypeArrayAttr(llvm::to_vector_of<Type>(
                                parameter.getFileTypes())));
+      if (parameter.getSlicesAttr())
+        entry.set("slices", parameter.getSlicesAttr());
       if (parameter.getPanelsTypeAttr())
         entry.set("panels", parameter.getPanelsTypeAttr());
     } else {

@@ -39,6 +39,12 @@ verifyUsers(ModuleOp module, OneToNTypeConverter &converter, bool keepCaches) {
                       "but no code for the CPU");
       return WalkResult::interrupt();
     }
+    if ((isa<FromLocalOp>(op) && op->getNumOperands() == 1) ||
+        (isa<ToLocalOp>(op) && op->getNumResults() == 1)) {
+      op->emitOpError("is what one shard does, which has a meaning only beside "
+                      "the others; --llm-join-shards makes the program of all");
+      return WalkResult::interrupt();
+    }
     // Of bundles, kernels take weights in panels, which are one tensor.
     auto weight = dyn_cast<QuantizedTensorType>(type);
     bool isOurs = isa_and_nonnull<LLMDialect>(op->getDialect()) &&

@@ -51,7 +51,7 @@ struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
 
 private:
   /// Fills `empty` with what the table has at the indices that `at` makes of a
-  /// row's number.
+  /// row's number; with 0 where a part of a table lacks the row.
   static Value
   lookUp(PatternRewriter &rewriter, EmbeddingOp op, Value empty,
          llvm::function_ref<SmallVector<Value>(Scalars &, Value)> at) {
@@ -63,10 +63,27 @@ private:
                    {maps.first(1), maps.all()},
                    SmallVector<IteratorType>(rank, IteratorType::parallel),
                    [&](Scalars &s, ValueRange arguments) {
-                     Value element = s.extract(op.getTable(),
-                                               at(s, s.toIndex(arguments[0])));
-                     return s.round(s.widen(element), type.getElementType());
+                     Value row = s.toIndex(arguments[0]), isHere;
+                     if (op.getFirst()) {
+                       row = s.sub(row, op.getFirst());
+                       // Below the first row, a number without sign is huge.
+                       isHere = s.builder.create<arith::CmpIOp>(
+                           loc, arith::CmpIPredicate::ult, row, rows(s, op));
+                       row = s.builder.create<arith::SelectOp>(loc, isHere, row,
+                                                               s.index(0));
+                     }
+                     Value x = s.widen(s.extract(op.getTable(), at(s, row)));
+                     if (isHere)
+                       x = s.builder.create<arith::SelectOp>(loc, isHere, x,
+                                                             s.constant(0.0));
+                     return s.round(x, type.getElementType());
                    });
+  }
+
+  /// How many rows the table has; those that pad panels are 0.
+  static Value rows(Scalars &s, EmbeddingOp op) {
+    Value rows = s.dim(op.getTable(), 0);
+    return hasPackedTable(op) ? s.mul(rows, s.index(kPanelWidth)) : rows;
   }
 
   /// Rows whose numbers, or pairs of them, lie a panel's width apart.

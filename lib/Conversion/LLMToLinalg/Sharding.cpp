@@ -55,16 +55,8 @@ struct Shards {
     SmallVector<OpFoldResult> sizes =
         tensor::getMixedSizes(builder, loc, shards);
     int64_t rank = sizes.size();
-    if (type.isReplicated()) {
-      // The first copy.
-      SmallVector<AffineExpr> first = {builder.getAffineConstantExpr(0)};
-      for (int64_t i = 0; i + 1 < rank; ++i)
-        first.push_back(builder.getAffineDimExpr(i));
-      return copy(shards,
-                  emptyOf(builder, loc, ArrayRef(sizes).drop_front(),
-                          type.getFullType().getElementType()),
-                  AffineMap::get(rank - 1, 0, first, builder.getContext()));
-    }
+    if (type.isReplicated())
+      return partOf(shards, 0);
     OpFoldResult count = sizes[0];
     sizes.erase(sizes.begin());
     sizes.insert(sizes.begin() + type.getAxis(), count);
@@ -73,6 +65,20 @@ struct Shards {
     AffineMap map = partsMap(rank, type.getAxis());
     return mergeDims(builder, loc, copy(shards, empty, inversePermutation(map)),
                      type.getAxis());
+  }
+
+  /// What one shard holds.
+  Value partOf(Value shards, int64_t shard) {
+    SmallVector<OpFoldResult> sizes =
+        tensor::getMixedSizes(builder, loc, shards);
+    int64_t rank = sizes.size();
+    SmallVector<AffineExpr> place = {builder.getAffineConstantExpr(shard)};
+    for (int64_t i = 0; i + 1 < rank; ++i)
+      place.push_back(builder.getAffineDimExpr(i));
+    return copy(shards,
+                emptyOf(builder, loc, ArrayRef(sizes).drop_front(),
+                        tensorType(shards).getElementType()),
+                AffineMap::get(rank - 1, 0, place, builder.getContext()));
   }
 
   /// What partial results reduce to, in the order of the shards.
@@ -160,6 +166,60 @@ struct ConvertUnshard : OneToNOpConversionPattern<UnshardOp> {
     rewriter.replaceOp(
         op, shards.collect(adaptor.getInput()[0], op.getInput().getType()),
         adaptor.getResultMapping());
+    return success();
+  }
+};
+
+/// The parts of all shards stand side by side.
+struct ConvertFromLocal : OneToNOpConversionPattern<FromLocalOp> {
+  using OneToNOpConversionPattern::OneToNOpConversionPattern;
+
+  LogicalResult
+  matchAndRewrite(FromLocalOp op, OpAdaptor adaptor,
+                  OneToNPatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    RankedTensorType type = op.getResult().getType().getShardsType();
+    SmallVector<OpFoldResult> sizes =
+        tensor::getMixedSizes(rewriter, loc, op.getParts()[0]);
+    sizes.insert(sizes.begin(), rewriter.getIndexAttr(type.getDimSize(0)));
+    Maps maps(op.getContext(), type.getRank());
+    SmallVector<unsigned> dims;
+    for (unsigned i = 1; i < maps.rank; ++i)
+      dims.push_back(i);
+    SmallVector<AffineMap> indexing(op.getParts().size(), maps.dims(dims));
+    indexing.push_back(maps.all());
+    Value all =
+        generic(rewriter, loc, op.getParts(),
+                emptyOf(rewriter, loc, sizes, type.getElementType()), indexing,
+                SmallVector<IteratorType>(maps.rank, IteratorType::parallel),
+                [&](Scalars &s, ValueRange arguments) {
+                  Value shard = s.builder.create<linalg::IndexOp>(loc, 0);
+                  Value part = arguments[0];
+                  for (int64_t i = 1; i < type.getDimSize(0); ++i)
+                    part = s.builder.create<arith::SelectOp>(
+                        loc,
+                        s.builder.create<arith::CmpIOp>(
+                            loc, arith::CmpIPredicate::eq, shard, s.index(i)),
+                        arguments[i], part);
+                  return part;
+                });
+    rewriter.replaceOp(op, all, adaptor.getResultMapping());
+    return success();
+  }
+};
+
+struct ConvertToLocal : OneToNOpConversionPattern<ToLocalOp> {
+  using OneToNOpConversionPattern::OneToNOpConversionPattern;
+
+  LogicalResult
+  matchAndRewrite(ToLocalOp op, OpAdaptor adaptor,
+                  OneToNPatternRewriter &rewriter) const override {
+    ShardedTensorType type = op.getInput().getType();
+    Shards shards(rewriter, op.getLoc());
+    SmallVector<Value> parts;
+    for (int64_t shard = 0; shard < type.getShards(); ++shard)
+      parts.push_back(shards.partOf(adaptor.getInput()[0], shard));
+    rewriter.replaceOp(op, parts, adaptor.getResultMapping());
     return success();
   }
 };
@@ -258,8 +318,9 @@ void llmir::reference::populateShardingConversion(
     OneToNTypeConverter &converter, RewritePatternSet &patterns) {
   converter.addConversion(
       [](ShardedTensorType type) { return type.getShardsType(); });
-  patterns.add<ConvertCollective<AllGatherOp>, ConvertCollective<AllReduceOp>,
-               ConvertCollective<ReduceScatterOp>, ConvertShard,
-               ConvertShardedLinear, ConvertUnshard>(converter,
-                                                     patterns.getContext());
+  patterns
+      .add<ConvertCollective<AllGatherOp>, ConvertCollective<AllReduceOp>,
+           ConvertCollective<ReduceScatterOp>, ConvertFromLocal, ConvertShard,
+           ConvertShardedLinear, ConvertToLocal, ConvertUnshard>(
+          converter, patterns.getContext());
 }

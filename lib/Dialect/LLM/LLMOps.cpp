@@ -142,10 +142,10 @@ bool llmir::llm::isEpilogue(ActivationKind kind) {
 }
 
 void ParameterOp::build(OpBuilder &builder, OperationState &state, Type result,
-                        StringAttr scope, ArrayAttr keys,
-                        ArrayAttr sourceTypes) {
+                        StringAttr scope, ArrayAttr keys, ArrayAttr sourceTypes,
+                        ArrayAttr slices) {
   build(builder, state, result, scope, keys, sourceTypes,
-        /*panels_type=*/TypeAttr());
+        /*panels_type=*/TypeAttr(), slices);
 }
 
 SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
@@ -156,13 +156,41 @@ SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
   return {cast<RankedTensorType>(getResult().getType())};
 }
 
+SmallVector<RankedTensorType> ParameterOp::getPartTypes() {
+  SmallVector<RankedTensorType> types = getFileTypes();
+  if (auto slices = getSlices())
+    for (auto [type, slice] :
+         llvm::zip(types, slices->getAsRange<SliceAttr>())) {
+      SmallVector<int64_t> shape(type.getShape());
+      shape[slice.getDim()] = slice.getSize();
+      type = type.clone(shape);
+    }
+  return types;
+}
+
+/// Checks that slices are parts of what the file has.
+static LogicalResult verifySlices(ParameterOp op) {
+  std::optional<ArrayAttr> slices = op.getSlices();
+  if (!slices)
+    return success();
+  if (!op.getSourceTypes())
+    return op.emitOpError("needs `from` with the type that the file has, of "
+                          "which it is a slice");
+  SmallVector<RankedTensorType> files = op.getFileTypes();
+  if (slices->size() != files.size())
+    return op.emitOpError() << "reads " << files.size() << " tensors, but has "
+                            << slices->size() << " slices";
+  for (auto [file, slice] : llvm::zip(files, slices->getAsRange<SliceAttr>()))
+    if (slice.getDim() >= file.getRank() || file.isDynamicDim(slice.getDim()) ||
+        slice.getSize() > file.getDimSize(slice.getDim()) ||
+        slice.getOffset() > file.getDimSize(slice.getDim()) - slice.getSize())
+      return op.emitOpError() << slice << " is no part of " << file;
+  return success();
+}
+
 /// Checks that tensors can be laid end to end.
 static LogicalResult verifyParts(ParameterOp op,
                                  ArrayRef<RankedTensorType> files) {
-  if (files.size() != op.getKeys().size())
-    return op.emitOpError()
-           << "names " << op.getKeys().size()
-           << " tensors, but gives the types of " << files.size();
   if (files.size() == 1)
     return success();
   for (RankedTensorType file : files)
@@ -228,7 +256,12 @@ LogicalResult ParameterOp::verify() {
   if (quantizes && !getSourceTypes())
     return emitOpError("needs `from` with the type that the file has, which is "
                        "quantized when compiling");
-  SmallVector<RankedTensorType> files = getFileTypes();
+  if (size_t types = getFileTypes().size(); types != getKeys().size())
+    return emitOpError() << "names " << getKeys().size()
+                         << " tensors, but gives the types of " << types;
+  if (failed(verifySlices(*this)))
+    return failure();
+  SmallVector<RankedTensorType> files = getPartTypes();
   if (quantizes)
     return failure(failed(verifyParts(*this, files)) ||
                    failed(verifyQuantizedParameter(*this, files)));

@@ -162,6 +162,52 @@ OpFoldResult UnshardOp::fold(FoldAdaptor) {
 }
 
 //===----------------------------------------------------------------------===//
+// Programs that every shard runs
+//===----------------------------------------------------------------------===//
+
+LogicalResult SliceAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                int64_t dim, int64_t offset, int64_t size,
+                                int64_t stride, int64_t repeat) {
+  if (dim < 0 || offset < 0 || size <= 0 || stride < 0 || repeat <= 0)
+    return emitError()
+           << "a slice has a size and a repeat above 0, and nothing "
+              "that is negative";
+  return success();
+}
+
+SliceAttr SliceAttr::ofShard(int64_t shard) {
+  return SliceAttr::get(getContext(), getDim(),
+                        getOffset() + shard / getRepeat() * getStride(),
+                        getSize(), /*stride=*/0, /*repeat=*/1);
+}
+
+/// Checks what one shard, or each of them, holds of a sharded tensor.
+static LogicalResult verifyLocal(Operation *op, TypeRange parts,
+                                 ShardedTensorType type) {
+  if (parts.size() != 1 &&
+      parts.size() != static_cast<size_t>(type.getShards()))
+    return op->emitOpError()
+           << "has the parts of one shard, or of all " << type.getShards()
+           << ", but not of " << parts.size();
+  for (Type part : parts)
+    if (part != type.getShardType())
+      return op->emitOpError() << "a shard holds " << type.getShardType()
+                               << " of it, but not " << part;
+  return success();
+}
+
+LogicalResult FromLocalOp::verify() {
+  return verifyLocal(*this, getParts().getTypes(), getResult().getType());
+}
+
+LogicalResult ToLocalOp::verify() {
+  if (getInput().getType().isPartial())
+    return emitOpError() << "input is " << getInput().getType()
+                         << ", whose parts have to be reduced before";
+  return verifyLocal(*this, getParts().getTypes(), getInput().getType());
+}
+
+//===----------------------------------------------------------------------===//
 // Collectives
 //===----------------------------------------------------------------------===//
 

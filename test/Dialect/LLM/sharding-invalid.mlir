@@ -266,3 +266,89 @@ func.func @case(%x: !split, %w: !rows) {
   %0 = llm.sharded_linear %x, %w : (!split, !rows) -> !llm.sharded_tensor<tensor<?x4xf32>, shards = 2, replicated>
   return
 }
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Programs that every shard runs
+//===----------------------------------------------------------------------===//
+
+func.func @case(%x: tensor<4xf32>) {
+  // expected-error @+1 {{has the parts of one shard, or of all 3, but not of 2}}
+  %s = llm.from_local %x, %x : (tensor<4xf32>, tensor<4xf32>)
+    -> !llm.sharded_tensor<tensor<4xf32>, shards = 3, partial = sum>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<4xf32>) {
+  // expected-error @+1 {{a shard holds 'tensor<2xf32>' of it, but not 'tensor<4xf32>'}}
+  %s = llm.from_local %x : (tensor<4xf32>)
+    -> !llm.sharded_tensor<tensor<4xf32>, shards = 2, split = 0>
+  return
+}
+
+// -----
+
+func.func @case(
+    %s: !llm.sharded_tensor<tensor<4xf32>, shards = 2, partial = sum>) {
+  // expected-error @+1 {{whose parts have to be reduced before}}
+  %x = llm.to_local %s
+    : (!llm.sharded_tensor<tensor<4xf32>, shards = 2, partial = sum>)
+    -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @case(
+    %s: !llm.sharded_tensor<tensor<4xf32>, shards = 2, replicated>) {
+  // expected-error @+1 {{a shard holds 'tensor<4xf32>' of it, but not 'tensor<2xf32>'}}
+  %x = llm.to_local %s
+    : (!llm.sharded_tensor<tensor<4xf32>, shards = 2, replicated>)
+    -> tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{needs `from` with the type that the file has, of which it is a slice}}
+  %w = llm.parameter "model"::"w"
+    slices [#llm.slice<dim = 0, offset = 0, size = 2>] : tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{reads 1 tensors, but has 2 slices}}
+  %w = llm.parameter "model"::"w" from tensor<4xf32>
+    slices [#llm.slice<dim = 0, offset = 0, size = 2>,
+            #llm.slice<dim = 0, offset = 2, size = 2>] : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{#llm.slice<dim = 0, offset = 3, size = 2> is no part of 'tensor<4xf32>'}}
+  %w = llm.parameter "model"::"w" from tensor<4xf32>
+    slices [#llm.slice<dim = 0, offset = 3, size = 2>] : tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{result must have the file's shape or that of its panels, but is 'tensor<3xf32>', from 'tensor<2xf32>'}}
+  %w = llm.parameter "model"::"w" from tensor<4xf32>
+    slices [#llm.slice<dim = 0, offset = 0, size = 2>] : tensor<3xf32>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{a slice has a size and a repeat above 0, and nothing that is negative}}
+#slice = #llm.slice<dim = 0, offset = 0, size = 0>

@@ -98,3 +98,59 @@ func.func @sharded_linear_columns(
     -> !llm.sharded_tensor<tensor<?x64xbf16>, shards = 4, split = 1>
   return
 }
+
+// CHECK-LABEL: func @example_shard_index
+func.func @example_shard_index() -> index {
+  // CHECK: llm.shard_index : index
+  %shard = llm.shard_index : index
+  return %shard : index
+}
+
+// CHECK-LABEL: func @example_from_local
+func.func @example_from_local(%term: tensor<?x64xf32>, %a: tensor<?x32xf32>,
+                              %b: tensor<?x32xf32>)
+    -> (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, partial = sum>,
+        !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, split = 1>) {
+  // CHECK: llm.from_local %{{.*}} : (tensor<?x64xf32>) -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, partial = sum>
+  %s = llm.from_local %term : (tensor<?x64xf32>)
+    -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, partial = sum>
+  // CHECK: llm.from_local %{{.*}}, %{{.*}} : (tensor<?x32xf32>, tensor<?x32xf32>) -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, split = 1>
+  %t = llm.from_local %a, %b : (tensor<?x32xf32>, tensor<?x32xf32>)
+    -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, split = 1>
+  return %s, %t
+    : !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, partial = sum>,
+      !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, split = 1>
+}
+
+// CHECK-LABEL: func @example_to_local
+func.func @example_to_local(
+    %s: !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  // CHECK: llm.to_local %{{.*}} : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>) -> tensor<?x64xf32>
+  %x = llm.to_local %s
+    : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>)
+    -> tensor<?x64xf32>
+  // CHECK: llm.to_local %{{.*}} : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+  %y:2 = llm.to_local %s
+    : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>)
+  return %x, %y#1 : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// CHECK-LABEL: func @example_slices
+func.func @example_slices(%ids: tensor<?xi32>, %first: index)
+    -> tensor<?x192xf32> {
+  // CHECK: llm.parameter "model"::"w" from tensor<1024x192xbf16> slices [#llm.slice<dim = 0, offset = 0, size = 512, stride = 512>] : tensor<512x192xbf16>
+  %w = llm.parameter "model"::"w" from tensor<1024x192xbf16>
+    slices [#llm.slice<dim = 0, offset = 0, size = 512, stride = 512>]
+    : tensor<512x192xbf16>
+  // CHECK: llm.parameter "model"::["k", "v"] from [tensor<8x8xf32>, tensor<4x8xf32>] slices [#llm.slice<dim = 0, offset = 0, size = 2, stride = 2, repeat = 2>, #llm.slice<dim = 0, offset = 1, size = 3>] : tensor<5x8xf32>
+  %kv = llm.parameter "model"::["k", "v"]
+    from [tensor<8x8xf32>, tensor<4x8xf32>]
+    slices [#llm.slice<dim = 0, offset = 0, size = 2, stride = 2, repeat = 2>,
+            #llm.slice<dim = 0, offset = 1, size = 3>] : tensor<5x8xf32>
+  // CHECK: llm.embedding %{{.*}}, %{{.*}} first %{{.*}} : (tensor<?xi32>, tensor<512x192xbf16>, index) -> tensor<?x192xf32>
+  %h = llm.embedding %ids, %w first %first
+    : (tensor<?xi32>, tensor<512x192xbf16>, index) -> tensor<?x192xf32>
+  return %h : tensor<?x192xf32>
+}

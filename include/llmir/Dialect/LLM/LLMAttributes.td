@@ -132,4 +132,38 @@ def LLM_RopeScalingAttr : AttrDef<LLM_Dialect, "RopeScaling"> {
   let genVerifyDecl = 1;
 }
 
+def LLM_SliceAttr : AttrDef<LLM_Dialect, "Slice"> {
+  let mnemonic = "slice";
+  let summary = "the part of a weight that a shard holds";
+  let description = [{
+    Of dimension `dim` of a tensor, `size` elements: those from `offset` on, the
+    same for every shard, or with a `stride` shard i's own ones, which begin at
+
+        offset + floor(i / repeat) * stride
+
+    so that, with a `repeat`, as many shards in a row hold the same part. A program
+    of which each shard runs a copy names its weights so; `--llm-select-shard` puts
+    the numbers of one shard.
+
+    ```mlir
+    #llm.slice<dim = 0, offset = 64, size = 32>
+    #llm.slice<dim = 1, offset = 0, size = 96, stride = 96>
+    #llm.slice<dim = 0, offset = 0, size = 64, stride = 64, repeat = 2>
+    ```
+  }];
+  let parameters = (ins
+    "int64_t":$dim, "int64_t":$offset, "int64_t":$size,
+    DefaultValuedParameter<"int64_t", "0">:$stride,
+    DefaultValuedParameter<"int64_t", "1">:$repeat
+  );
+  let assemblyFormat = [{
+    `<` struct($dim, $offset, $size, $stride, $repeat) `>`
+  }];
+  let extraClassDeclaration = [{
+    /// The slice of one shard, without a stride.
+    SliceAttr ofShard(int64_t shard);
+  }];
+  let genVerifyDecl = 1;
+}
+
 #endif // LLMIR_DIALECT_LLM_LLMATTRIBUTES_TD

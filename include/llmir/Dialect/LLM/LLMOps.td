@@ -38,6 +38,9 @@ def LLM_FloatTensor : RankedTensorOf<[LLM_Float]>;
 def LLM_IndexTensor : RankedTensorOf<[I32]>;
 def LLM_MaskTensor : RankedTensorOf<[I1, LLM_Float]>;
 
+def LLM_SliceArrayAttr
+    : TypedArrayAttrBase<LLM_SliceAttr, "slices of tensors">;
+
 //===----------------------------------------------------------------------===//
 // Parameters
 //===----------------------------------------------------------------------===//
@@ -57,6 +60,10 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
     several tensors it gives the type of each. All this is done once, when
     compiling.
 
+    `slices` says, for each name, which part of the file's tensor is meant; the
+    type in `from` is that of all of it. Where a part is each shard's own, the
+    parameter is another one in each of the processes that run the program.
+
     Quantized numbers are those that `llm.quantize` makes of the file's. Only in
     panels, symmetric numbers of 4 bits use all of -8 to 7: of several scales, of
     either sign, each group gets the one with the least squared error. `as` says
@@ -71,27 +78,34 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
     %q = llm.parameter "model"::"lm_head.weight" from tensor<64x128xbf16>
            : !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1,
                                    group_size = 32>
+    %p = llm.parameter "model"::"q_proj.weight" from tensor<192x192xbf16>
+           slices [#llm.slice<dim = 0, offset = 0, size = 96, stride = 96>]
+           : tensor<96x192xbf16>
     ```
   }];
   let arguments = (ins
     StrAttr:$scope, StrArrayAttr:$keys,
     OptionalAttr<TypeArrayAttr>:$source_types,
-    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$panels_type);
+    OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$panels_type,
+    OptionalAttr<LLM_SliceArrayAttr>:$slices);
   let results = (outs
     AnyTypeOf<[AnyRankedTensor, LLM_QuantizedTensorType]>:$result);
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::StringAttr":$scope,
                    "::mlir::ArrayAttr":$keys,
-                   "::mlir::ArrayAttr":$source_types)>
+                   "::mlir::ArrayAttr":$source_types,
+                   CArg<"::mlir::ArrayAttr", "{}">:$slices)>
   ];
   let assemblyFormat = [{
     custom<ParameterName>($scope, $keys)
-    (`from` custom<SourceTypes>($source_types)^)? (`as` $panels_type^)?
-    attr-dict `:` type($result)
+    (`from` custom<SourceTypes>($source_types)^)? (`slices` $slices^)?
+    (`as` $panels_type^)? attr-dict `:` type($result)
   }];
   let extraClassDeclaration = [{
     /// The types of the tensors in the weight file, one for each key.
     ::llvm::SmallVector<::mlir::RankedTensorType> getFileTypes();
+    /// The types of what is taken of them.
+    ::llvm::SmallVector<::mlir::RankedTensorType> getPartTypes();
   }];
   let hasVerifier = 1;
 }
@@ -129,17 +143,31 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
     lie within the table. A table that a product multiplies by as well may be
     packed into panels, as `llm.linear` has them; a row is gathered then.
 
+    With `first`, the table has the rows from that one on of a larger table, as a
+    shard of it does: `result[t, :] = table[indices[t] - first, :]`, and 0 where the
+    table has no such row.
+
     ```mlir
     %h = llm.embedding %ids, %table
       : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
     %g = llm.embedding %ids, %packed
       : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
+    %p = llm.embedding %ids, %part first %first
+      : (tensor<?xi32>, tensor<512x192xbf16>, index) -> tensor<?x192xf32>
     ```
   }];
-  let arguments = (ins LLM_IndexTensor:$indices, LLM_FloatTensor:$table);
+  let arguments = (ins LLM_IndexTensor:$indices, LLM_FloatTensor:$table,
+                       Optional<Index>:$first);
   let results = (outs LLM_FloatTensor:$result);
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$indices,
+                   "::mlir::Value":$table),
+              [{ build($_builder, $_state, result, indices, table,
+                       /*first=*/::mlir::Value()); }]>
+  ];
   let assemblyFormat = [{
-    $indices `,` $table attr-dict `:` functional-type(operands, results)
+    $indices `,` $table (`first` $first^)? attr-dict `:`
+    functional-type(operands, results)
   }];
 }
 

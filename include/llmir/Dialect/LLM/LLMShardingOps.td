@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Tensors spread over shards, products of them, and the collectives between.
+// Tensors spread over shards, products of them, and the collectives between; and
+// what a program needs of which every shard runs a copy.
 // Letters in shapes are those of LLMOps.td. Shapes are those of full tensors.
 
 #ifndef LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD
@@ -128,6 +129,61 @@ def LLM_ShardedLinearOp : LLM_TensorOp<"sharded_linear"> {
     $input `,` $weight (`bias` $bias^)? attr-dict `:`
     functional-type(operands, results)
   }];
+}
+
+def LLM_ShardIndexOp : LLM_Op<"shard_index", [Pure]> {
+  let summary = "the number of the shard that runs this";
+  let description = [{
+    A number from 0 on, in a program of which every shard runs a copy: another one
+    in each. `--llm-select-shard` makes it a constant.
+
+    ```mlir
+    %shard = llm.shard_index : index
+    ```
+  }];
+  let results = (outs Index:$result);
+  let assemblyFormat = "attr-dict `:` type($result)";
+}
+
+def LLM_FromLocalOp : LLM_Op<"from_local", [Pure]> {
+  let summary = "the sharded tensor of which each shard gives its own part";
+  let description = [{
+    With one operand, in a program of which every shard runs a copy, the operand is
+    what this shard holds: its part of a tensor that is split, its copy of one that
+    is replicated, or its term of one that is partial. What all hold together is
+    what collectives work on; as in PyTorch's DTensor, the type says it. With an
+    operand for each shard, in their order, these are what all hold, and the op has
+    a reference meaning; `--llm-join-shards` makes such programs.
+
+    ```mlir
+    %s = llm.from_local %term : (tensor<?x64xf32>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, partial = sum>
+    %t = llm.from_local %a, %b : (tensor<?x32xf32>, tensor<?x32xf32>)
+      -> !llm.sharded_tensor<tensor<?x64xf32>, shards = 2, split = 1>
+    ```
+  }];
+  let arguments = (ins Variadic<LLM_FloatTensor>:$parts);
+  let results = (outs LLM_ShardedTensorType:$result);
+  let assemblyFormat = "$parts attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def LLM_ToLocalOp : LLM_Op<"to_local", [Pure]> {
+  let summary = "what each shard holds of a sharded tensor";
+  let description = [{
+    The way back from `llm.from_local`: one result is what this shard holds, and a
+    result for each shard is what each of them does.
+
+    ```mlir
+    %x = llm.to_local %s
+      : (!llm.sharded_tensor<tensor<?x64xf32>, shards = 2, replicated>)
+      -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins LLM_ShardedTensorType:$input);
+  let results = (outs Variadic<LLM_FloatTensor>:$parts);
+  let assemblyFormat = "$input attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
 }
 
 #endif // LLMIR_DIALECT_LLM_LLMSHARDINGOPS_TD

@@ -408,4 +408,181 @@ def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {
   ];
 }
 
+def LLMShard : Pass<"llm-shard", "::mlir::ModuleOp"> {
+  let summary = "Divide a program for several processes";
+  let description = [{
+    With `tensor`, makes the program of which each of so many shards runs a copy, in
+    the form of Megatron (arXiv:1909.08053): its weights are slices that depend on
+    the shard, and collectives stand where shards need what others have.
+
+    * Products are divided by their outputs where what follows takes these in parts
+      (q, k and v, gate and up, the head), and by their inputs where these come in
+      parts (o and down). The second kind makes terms, which an `llm.all_reduce`
+      sums; biases are added to the sum.
+    * Attention and the cache are divided by heads. Where there are fewer KV heads
+      than shards, as many shards in a row have a copy of one.
+    * The embedding of `@step`'s tokens and the head are divided by the vocabulary;
+      logits are gathered.
+    * Everything else is computed whole by every shard.
+
+    So a layer of a decoder has two reductions, and a step one more for the
+    embedding and one gather for the logits. With `pipeline`, `@step` calls so
+    many functions `@stage0`, `@stage1`, ... one after the other, each with a cache
+    of its own layers; between them are the hidden states.
+
+    The program must be one before products are merged, fused and quantized: run
+    this before `--llm-optimize`, whose passes then find products, norms and appends
+    of a shard as they find those of a model. What cannot be divided evenly is
+    refused. `llm.model` says what a shard has, and the module's `llm.shards` how it
+    was divided.
+
+    ```mlir
+    // llmir-opt --llm-shard=tensor=2
+    func.func @mlp(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %up = llm.parameter "model"::"up" : tensor<12x8xf32>
+      %down = llm.parameter "model"::"down" : tensor<8x12xf32>
+      %y = llm.linear %x, %up
+        : (tensor<?x8xf32>, tensor<12x8xf32>) -> tensor<?x12xf32>
+      %z = llm.activation relu %y : (tensor<?x12xf32>) -> tensor<?x12xf32>
+      %w = llm.linear %z, %down
+        : (tensor<?x12xf32>, tensor<8x12xf32>) -> tensor<?x8xf32>
+      return %w : tensor<?x8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module attributes {llm.shards = {pipeline = 1 : i64, tensor = 2 : i64}} {
+      func.func @mlp(%arg0: tensor<?x8xf32>) -> tensor<?x8xf32> {
+        %0 = llm.parameter "model"::"up" from tensor<12x8xf32> slices
+            [#llm.slice<dim = 0, offset = 0, size = 6, stride = 6>] :
+            tensor<6x8xf32>
+        %1 = llm.parameter "model"::"down" from tensor<8x12xf32> slices
+            [#llm.slice<dim = 1, offset = 0, size = 6, stride = 6>] :
+            tensor<8x6xf32>
+        %2 = llm.linear %arg0, %0 : (tensor<?x8xf32>, tensor<6x8xf32>) ->
+            tensor<?x6xf32>
+        %3 = llm.activation relu %2 : (tensor<?x6xf32>) -> tensor<?x6xf32>
+        %4 = llm.linear %3, %1 : (tensor<?x6xf32>, tensor<8x6xf32>) ->
+            tensor<?x8xf32>
+        %5 = llm.from_local %4 : (tensor<?x8xf32>) ->
+            !llm.sharded_tensor<tensor<?x8xf32>, shards = 2, partial = sum>
+        %6 = llm.all_reduce %5 : (!llm.sharded_tensor<tensor<?x8xf32>, shards =
+            2, partial = sum>) -> !llm.sharded_tensor<tensor<?x8xf32>, shards =
+            2, replicated>
+        %7 = llm.to_local %6 : (!llm.sharded_tensor<tensor<?x8xf32>, shards = 2,
+            replicated>) -> tensor<?x8xf32>
+        return %7 : tensor<?x8xf32>
+      }
+    }
+    ```
+  }];
+  let options = [
+    Option<"tensor", "tensor", "int64_t", "1",
+           "The shards that share every layer">,
+    Option<"pipeline", "pipeline", "int64_t", "1",
+           "The stages, each of some of the layers">
+  ];
+  let statistics = [
+    Statistic<"numAllReduces", "num-all-reduces",
+              "Number of sums of all shards in the program's text">,
+    Statistic<"numAllGathers", "num-all-gathers",
+              "Number of gathers from all shards in the program's text">,
+    Statistic<"numDivided", "num-divided",
+              "Number of uses of weights of which a shard has a part">,
+    Statistic<"numWhole", "num-whole",
+              "Number of uses of weights that a shard has whole">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"
+  ];
+}
+
+def LLMSelectShard : Pass<"llm-select-shard", "::mlir::ModuleOp"> {
+  let summary = "Make the program of one shard";
+  let description = [{
+    Puts one shard's numbers into a program that `--llm-shard` has made: the
+    slices of its weights, and its index.
+
+    ```mlir
+    // llmir-opt --llm-select-shard=shard=3
+    module attributes {llm.shards = {pipeline = 1 : i64, tensor = 4 : i64}} {
+      func.func @weight() -> tensor<2x8xf32> {
+        %w = llm.parameter "model"::"w" from tensor<8x8xf32>
+          slices [#llm.slice<dim = 0, offset = 0, size = 2, stride = 2>]
+          : tensor<2x8xf32>
+        return %w : tensor<2x8xf32>
+      }
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module attributes {llm.shards = {pipeline = 1 : i64, shard = 3 : i64, tensor
+        = 4 : i64}} {
+      func.func @weight() -> tensor<2x8xf32> {
+        %0 = llm.parameter "model"::"w" from tensor<8x8xf32> slices
+            [#llm.slice<dim = 0, offset = 6, size = 2>] : tensor<2x8xf32>
+        return %0 : tensor<2x8xf32>
+      }
+    }
+    ```
+  }];
+  let options = [
+    Option<"shard", "shard", "int64_t", "0", "The number of the shard">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def LLMJoinShards : Pass<"llm-join-shards", "::mlir::ModuleOp"> {
+  let summary = "Make a program that runs all shards in one process";
+  let description = [{
+    Copies every op of a program that `--llm-shard` has made once for each shard,
+    with the shard's weights and its cache. Collectives, where the copies meet, get
+    the operands of all, and with these a reference meaning. It is how a divided
+    program is compared with the whole one.
+
+    Functions that are not private take and return one value for all shards, but a
+    cache for each.
+
+    ```mlir
+    module attributes {llm.shards = {pipeline = 1 : i64, tensor = 2 : i64}} {
+      func.func @sum(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+        %s = llm.from_local %x : (tensor<?x8xf32>)
+          -> !llm.sharded_tensor<tensor<?x8xf32>, shards = 2, partial = sum>
+        %r = llm.all_reduce %s
+          : (!llm.sharded_tensor<tensor<?x8xf32>, shards = 2, partial = sum>)
+          -> !llm.sharded_tensor<tensor<?x8xf32>, shards = 2, replicated>
+        %y = llm.to_local %r
+          : (!llm.sharded_tensor<tensor<?x8xf32>, shards = 2, replicated>)
+          -> tensor<?x8xf32>
+        return %y : tensor<?x8xf32>
+      }
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module attributes {llm.shards = {joined = 2 : i64, pipeline = 1 : i64, tensor
+        = 1 : i64}} {
+      func.func @sum(%arg0: tensor<?x8xf32>) -> tensor<?x8xf32> {
+        %0 = llm.from_local %arg0, %arg0 : (tensor<?x8xf32>, tensor<?x8xf32>) ->
+            !llm.sharded_tensor<tensor<?x8xf32>, shards = 2, partial = sum>
+        %1 = llm.all_reduce %0 : (!llm.sharded_tensor<tensor<?x8xf32>, shards =
+            2, partial = sum>) -> !llm.sharded_tensor<tensor<?x8xf32>, shards =
+            2, replicated>
+        %2:2 = llm.to_local %1 : (!llm.sharded_tensor<tensor<?x8xf32>, shards =
+            2, replicated>) -> (tensor<?x8xf32>, tensor<?x8xf32>)
+        return %2#0 : tensor<?x8xf32>
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 #endif // LLMIR_DIALECT_LLM_PASSES_TD

@@ -212,14 +212,23 @@ private:
 
   /// The merged parameter stands where the first of its parts does.
   static Value mergeParameters(ArrayRef<Value> values) {
-    SmallVector<Attribute> keys;
+    SmallVector<Attribute> keys, slices;
     SmallVector<Type> sources;
+    bool isSliced = false;
     SmallVector<RankedTensorType> types;
     Operation *place = values[0].getDefiningOp();
     for (Value value : values) {
       auto parameter = value.getDefiningOp<ParameterOp>();
       llvm::append_range(keys, parameter.getKeys());
       llvm::append_range(sources, parameter.getFileTypes());
+      isSliced |= parameter.getSlices().has_value();
+      if (parameter.getSlices())
+        llvm::append_range(slices, *parameter.getSlices());
+      else
+        for (RankedTensorType type : parameter.getFileTypes())
+          slices.push_back(SliceAttr::get(type.getContext(), /*dim=*/0,
+                                          /*offset=*/0, type.getDimSize(0),
+                                          /*stride=*/0, /*repeat=*/1));
       types.push_back(typeOf(value));
       if (parameter->getBlock() == place->getBlock() &&
           parameter->isBeforeInBlock(place))
@@ -229,7 +238,9 @@ private:
     return builder.create<ParameterOp>(place->getLoc(), joinTypes(types, 0),
                                        cast<ParameterOp>(place).getScopeAttr(),
                                        builder.getArrayAttr(keys),
-                                       builder.getTypeArrayAttr(sources));
+                                       builder.getTypeArrayAttr(sources),
+                                       isSliced ? builder.getArrayAttr(slices)
+                                                : ArrayAttr());
   }
 
   /// The calls of the function at hand, and whether these are all its uses.

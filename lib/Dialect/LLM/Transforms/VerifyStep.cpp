@@ -41,6 +41,12 @@ struct VerifyStepPass : llmir::llm::impl::LLMVerifyStepBase<VerifyStepPass> {
   }
 
 private:
+  static int64_t shardsOf(ModuleOp module) {
+    auto facts = module->getAttrOfType<DictionaryAttr>("llm.shards");
+    auto shards = facts ? facts.getAs<IntegerAttr>("tensor") : IntegerAttr();
+    return shards ? shards.getInt() : 1;
+  }
+
   static bool isDynamicTensor(Type type, Type element, int64_t rank) {
     auto tensor = dyn_cast<RankedTensorType>(type);
     return tensor && tensor.getElementType() == element &&
@@ -150,6 +156,9 @@ private:
         // The last panel may be padded with rows of zeros.
         if (hasPackedTable(lookup))
           rows *= kPanelWidth;
+        // Shards have the rows together.
+        if (lookup.getFirst())
+          rows *= shardsOf(getOperation());
         std::tie(needed, table, reason) =
             std::tuple(*vocabSize, "embedding", "vocab_size");
       } else {
