@@ -289,11 +289,11 @@ def _pieces(
     assert used is not None
     pieces: list[_Plain] = []
     offset = entry["offset"]
-    for tensor, stored in tensors:
+    for part, stored in tensors:
         step = PIECE_BYTES // used.bytes * stored.bytes
-        for begin in range(0, tensor.bytes, step):
-            end = min(begin + step, tensor.bytes)
-            pieces.append(_Plain(entry, offset, tensor, begin, end, stored, used))
+        for begin in range(0, part.bytes, step):
+            end = min(begin + step, part.bytes)
+            pieces.append(_Plain(entry, offset, part, begin, end, stored, used))
             offset += pieces[-1].size
     return pieces
 

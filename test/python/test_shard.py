@@ -54,9 +54,7 @@ class Step:
         match = re.search(r"func\.func @step\((.*?)\) ->", self.text, re.S)
         assert match is not None
         self.caches = [
-            Cache.empty(
-                dtype, *map(int, sizes.split(", ")), blocks=40, sequences=0
-            )
+            Cache.empty(dtype, *map(int, sizes.split(", ")), blocks=40, sequences=0)
             for dtype, sizes in re.findall(
                 r"!llm\.paged_kv_cache<(\w+), ([\d, ]+)>", match[1]
             )
@@ -92,9 +90,7 @@ class Step:
         tensors = [tensor for cache in self.caches for tensor in cache.tensors]
         logits, *rest = self.program.call("step", *batch, *tensors, self.weights)
         each = len(rest) // len(self.caches)
-        self.caches = [
-            Cache.of(rest[i : i + each]) for i in range(0, len(rest), each)
-        ]
+        self.caches = [Cache.of(rest[i : i + each]) for i in range(0, len(rest), each)]
         return logits
 
 
@@ -171,9 +167,7 @@ def test_pipeline(
     make_model: MakeModel, tmp_path: Path, shape: str, options: str
 ) -> None:
     directory = make_model(shape, "float32")
-    step = assert_same(
-        directory, tmp_path, f"llm-shard{{{options}}},llm-join-shards"
-    )
+    step = assert_same(directory, tmp_path, f"llm-shard{{{options}}},llm-join-shards")
     sizes = dict(option.split("=") for option in options.split())
     stages = int(sizes["pipeline"])
     assert len(step.caches) == stages * int(sizes.get("tensor", 1))

@@ -148,3 +148,50 @@ def packed(source: torch.Tensor, dtype: str) -> npt.NDArray[np.uint8]:
     raw = source.contiguous().view(torch.uint8).numpy().reshape(-1)
     runtime.pack_panels(raw, NAMES[source.dtype], *source.shape, whole, packing)
     return whole.reshape(runtime.packed_shape(packing, *source.shape)[0], -1)
+
+
+@pytest.mark.parametrize("piece", [1, 5000, 2**25])
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_slice_is_a_tensor_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, stored: torch.dtype
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    whole = torch.randn(131, 46, generator=random).to(stored)
+    stack = torch.randn(3, 7, 10, generator=random).to(stored)
+    rows, columns = whole[33:100].clone(), whole[:, 9:31].contiguous()
+    inner = stack[:, 2:5].contiguous()
+    tensors = {"whole": whole, "stack": stack, "rows": rows, "columns": columns}
+    safetensors.torch.save_file({**tensors, "inner": inner}, tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").rename(tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint is not None
+
+    def slice_of(made: dict[str, Any], key: str, *numbers: int) -> dict[str, Any]:
+        names = ("dim", "offset", "size")
+        source = {**made["sources"][0], "key": key, "shape": list(tensors[key].shape)}
+        source["slice"] = dict(zip(names, numbers, strict=True))
+        return {**made, "sources": [source]}
+
+    pairs = []
+    for dtype in {NAMES[stored], "f32"}:
+        for packed in (False, True):
+            made = entry({"rows": rows}, dtype, packed)
+            pairs.append((made, slice_of(made, "whole", 0, 33, 67)))
+            made = entry({"columns": columns}, dtype, packed)
+            pairs.append((made, slice_of(made, "whole", 1, 9, 22)))
+    made = entry({"rows": rows}, NAMES[stored], False)
+    made["sources"][0] |= {"key": "inner", "shape": [3, 3, 10]}
+    made["bytes"] = 90 * stored.itemsize
+    pairs.append((made, slice_of(made, "stack", 1, 2, 3)))
+    monkeypatch.setattr(weights, "PIECE_BYTES", max(piece, 4))
+    written = []
+    for which in (0, 1):
+        offset, entries = 0, []
+        for pair in pairs:
+            entries.append({**pair[which], "offset": offset})
+            offset += -(-entries[-1]["bytes"] // 64) * 64
+        path = tmp_path / f"weights{which}"
+        weights.write_weights(path, entries, offset, b"", checkpoint, lambda _: None)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert len(set(written[0])) > 100
