@@ -25,9 +25,20 @@ static void addCleanup(OpPassManager &manager) {
 
 void llmir::buildRaisePipeline(OpPassManager &manager,
                                const RaisePipelineOptions &options) {
+  auto simplify = [&]() {
+    manager.addNestedPass<func::FuncOp>(createSimplifySizes());
+    addCleanup(manager);
+  };
   addCleanup(manager);
-  manager.addNestedPass<func::FuncOp>(createSimplifySizes());
-  addCleanup(manager);
+  simplify();
+  manager.addNestedPass<func::FuncOp>(createRaiseEmbedding());
+  manager.addNestedPass<func::FuncOp>(createRaiseLinear());
+  manager.addNestedPass<func::FuncOp>(createRaiseNorm());
+  // The softcap of attention is a tanh.
+  manager.addNestedPass<func::FuncOp>(createRaiseActivation());
+  simplify();
+  manager.addNestedPass<func::FuncOp>(createFlattenTokens());
+  simplify();
 }
 
 void llmir::buildOptimizePipeline(OpPassManager &manager,

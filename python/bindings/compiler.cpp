@@ -468,6 +468,7 @@ private:
       return result;
     }
     nb::list sources;
+    bool transposed = entry.get("transposed") != nullptr;
     SmallVector<int64_t> shape;
     auto slices = entry.getAs<ArrayAttr>("slices");
     for (auto [index, key, source] : llvm::enumerate(
@@ -485,6 +486,8 @@ private:
         described["slice"] = taken;
         part[slice.getDim()] = slice.getSize();
       }
+      if (transposed)
+        std::swap(part[0], part[1]);
       sources.append(described);
       if (shape.empty())
         shape = part;
@@ -494,6 +497,7 @@ private:
     result["kind"] = "parameter";
     result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
     result["sources"] = sources;
+    result["transposed"] = transposed;
     result["dtype"] = nameOf(type.getElementType());
     if (auto panels = entry.getAs<TypeAttr>("panels")) {
       auto quantized = cast<QuantizedTensorType>(panels.getValue());

@@ -25,7 +25,8 @@ from llmir import _native, dtypes
 from llmir.dtypes import DType
 from llmir.errors import LLMIRError
 from llmir.files import shown
-from llmir.safetensors import Checkpoint, Tensor
+from llmir.safetensors import Checkpoint
+from llmir.sources import Bytes, Part, Source, Transposed
 
 # What a thread packs at once, or a panel if that is larger.
 PIECE_BYTES = 2**20
@@ -35,8 +36,6 @@ PANEL_ROWS = 32
 
 # The most buffers that one call of the system writes.
 MOST_BUFFERS = 512
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -106,8 +105,8 @@ def write_weights(
 
     entries: the compiler's layout: parameters with `sources` (each of a `key`,
         `dtype` and `shape`, and perhaps the `slice` of it that is meant, laid end to
-        end), `dtype`, `packed`, `gated`, `offset`
-        and `bytes`, and `format` if they are quantized; constants with `begin`, their
+        end), `dtype`, `transposed`, `packed`, `gated`, `offset` and `bytes`, and
+        `format` if they are quantized; constants with `begin`, their
         place in `constants`, `offset` and `bytes`.
     progress: is told of every number of bytes written.
 
@@ -186,59 +185,6 @@ def _write_pieces(
     return changes
 
 
-@dataclass(frozen=True)
-class Part:
-    """A slice of a tensor along one dimension, as a tensor of its own.
-
-    shape: its sizes, outermost first.
-    runs: how many pieces it consists of that follow each other in the file.
-    run, step: how long such a piece is, and how far the next one is, in bytes.
-    start: where the first begins.
-    """
-
-    tensor: Tensor
-    shape: tuple[int, ...]
-    runs: int
-    run: int
-    step: int
-    start: int
-
-    @staticmethod
-    def of(tensor: Tensor, dim: int, offset: int, size: int) -> Part:
-        """Return elements [offset, offset + size) of dimension `dim`."""
-        shape = list(tensor.shape)
-        runs = math.prod(shape[:dim])
-        step = tensor.bytes // runs
-        one = step // shape[dim]
-        shape[dim] = size
-        return Part(tensor, tuple(shape), runs, size * one, step, offset * one)
-
-    @property
-    def bytes(self) -> int:
-        """The size of the data."""
-        return self.runs * self.run
-
-    def read(self, begin: int, end: int) -> Bytes:
-        """Return bytes [begin, end) of the part."""
-        if self.runs == 1:
-            return self.tensor.read(self.start + begin, self.start + end)
-        # Whole runs, of which the first and the last may be wanted in part.
-        first, last = begin // self.run, -(-end // self.run)
-        rows = self.tensor.read(first * self.step, last * self.step)
-        columns = rows.reshape(-1, self.step)[:, self.start : self.start + self.run]
-        skipped = first * self.run
-        taken: Bytes = columns.reshape(-1)[begin - skipped : end - skipped]
-        return taken
-
-    def release(self, begin: int, end: int) -> None:
-        """Drop the pages of bytes [begin, end) from this process."""
-        if self.runs == 1:
-            self.tensor.release(self.start + begin, self.start + end)
-        else:
-            first, last = begin // self.run, -(-end // self.run)
-            self.tensor.release(first * self.step, last * self.step)
-
-
 class _Piece(Protocol):
     """A part of a weight that one thread makes and writes.
 
@@ -266,14 +212,18 @@ def _pieces(
         begin = entry["begin"]
         return [_Constant(entry, constants[begin : begin + entry["bytes"]])]
     used = dtypes.by_mlir(entry["dtype"]) if "format" not in entry else None
-    tensors: list[tuple[Tensor | Part, DType]] = []
+    tensors: list[tuple[Source, DType]] = []
     for source in entry["sources"]:
         tensor = checkpoint[source["key"]]
         stored = dtypes.by_mlir(source["dtype"])
         # The child compared these before it compiled.
         if (tensor.dtype, tensor.shape) != (stored.stored, tuple(source["shape"])):
             raise ValueError(f"{entry} does not describe {tensor}")
-        part = Part.of(tensor, **source["slice"]) if "slice" in source else tensor
+        part: Source = tensor
+        if "slice" in source:
+            part = Part.of(part, **source["slice"])
+        if entry["transposed"]:
+            part = Transposed(part)
         tensors.append((part, stored))
     if entry["packed"]:
         rows = _Rows(tensors, entry, used, feedback)
@@ -324,7 +274,7 @@ class _Plain:
 
     entry: dict[str, Any]
     offset: int
-    tensor: Tensor | Part
+    tensor: Source
     begin: int
     end: int
     stored: DType
@@ -355,7 +305,7 @@ class _Rows:
 
     def __init__(
         self,
-        tensors: list[tuple[Tensor | Part, DType]],
+        tensors: list[tuple[Source, DType]],
         entry: dict[str, Any],
         used: DType | None,
         feedback: Feedback | None,
@@ -401,9 +351,7 @@ class _Rows:
             tensor.release(first, last)
         return change
 
-    def _parts(
-        self, begin: int, end: int
-    ) -> Iterator[tuple[Tensor | Part, int, int, DType]]:
+    def _parts(self, begin: int, end: int) -> Iterator[tuple[Source, int, int, DType]]:
         start = 0
         for tensor, stored in self._tensors:
             first, last = max(begin - start, 0), min(end - start, tensor.shape[0])

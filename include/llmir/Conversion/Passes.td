@@ -171,6 +171,169 @@ def SimplifySizes : Pass<"llm-simplify-sizes", "::mlir::func::FuncOp"> {
   ];
 }
 
+def FlattenTokens : Pass<"llm-flatten-tokens", "::mlir::func::FuncOp"> {
+  let summary = "Lay the tokens of a batch end to end";
+  let description = [{
+    Moves elementwise ops, norms, activations and slices of columns from [B, t, ..]
+    to [T, ..], where one of their inputs is a view of flat rows: the result of a
+    product or an embedding, or of an op that has been moved. Rows that are common
+    to all sequences, as those of positions, are looked up for each token.
+
+    ```mlir
+    func.func @main(%x: tensor<?x8xf32>, %w: tensor<8xf32>, %b: index, %t: index)
+        -> tensor<?x?x8xf32> {
+      %c8 = arith.constant 8 : index
+      %shape = tensor.from_elements %b, %t, %c8 : tensor<3xindex>
+      %y = tensor.reshape %x(%shape)
+        : (tensor<?x8xf32>, tensor<3xindex>) -> tensor<?x?x8xf32>
+      %z = llm.rms_norm %y, %w {epsilon = 1.0e-05 : f32}
+        : (tensor<?x?x8xf32>, tensor<8xf32>) -> tensor<?x?x8xf32>
+      return %z : tensor<?x?x8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: tensor<?x8xf32>, %arg1: tensor<8xf32>, %arg2: index,
+        %arg3: index) -> tensor<?x?x8xf32> {
+      %c8 = arith.constant 8 : index
+      %0 = llm.rms_norm %arg0, %arg1 {epsilon = 9.99999974E-6 : f32} :
+          (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+      %from_elements = tensor.from_elements %arg2, %arg3, %c8 : tensor<3xindex>
+      %reshape = tensor.reshape %0(%from_elements) : (tensor<?x8xf32>,
+          tensor<3xindex>) -> tensor<?x?x8xf32>
+      return %reshape : tensor<?x?x8xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFlattened", "num-flattened", "Number of ops moved">
+  ];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
+def RaiseLinear : Pass<"llm-raise-linear", "::mlir::func::FuncOp"> {
+  let summary = "Raise products with parameters";
+  let description = [{
+    Finds `llm.linear` in contractions of a tensor and a parameter of two
+    dimensions: matmul, batch_matmul and generics, whatever transposes, broadcasts
+    and conversions stand between. Rows become flat, [T, K], for the product. A
+    parameter that is [K, N] is asked for transposed. A vector that the sum starts
+    from, or that is added to it after, is the product's bias.
+
+    ```mlir
+    func.func @main(%x: tensor<2x3x8xf32>) -> tensor<2x3x4xf32> {
+      %w = llm.parameter "model"::"w" : tensor<8x4xf32>
+      %zero = arith.constant 0.0 : f32
+      %flat = tensor.collapse_shape %x [[0, 1], [2]]
+        : tensor<2x3x8xf32> into tensor<6x8xf32>
+      %empty = tensor.empty() : tensor<6x4xf32>
+      %init = linalg.fill ins(%zero : f32) outs(%empty : tensor<6x4xf32>)
+        -> tensor<6x4xf32>
+      %y = linalg.matmul ins(%flat, %w : tensor<6x8xf32>, tensor<8x4xf32>)
+        outs(%init : tensor<6x4xf32>) -> tensor<6x4xf32>
+      %z = tensor.expand_shape %y [[0, 1], [2]]
+        : tensor<6x4xf32> into tensor<2x3x4xf32>
+      return %z : tensor<2x3x4xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: tensor<2x3x8xf32>) -> tensor<2x3x4xf32> {
+      %0 = llm.parameter "model"::"w" transposed : tensor<4x8xf32>
+      %collapsed = tensor.collapse_shape %arg0 [[0, 1], [2]] : tensor<2x3x8xf32>
+          into tensor<6x8xf32>
+      %1 = llm.linear %collapsed, %0 : (tensor<6x8xf32>, tensor<4x8xf32>) ->
+          tensor<6x4xf32>
+      %expanded = tensor.expand_shape %1 [[0, 1], [2]] : tensor<6x4xf32> into
+          tensor<2x3x4xf32>
+      return %expanded : tensor<2x3x4xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numRaised", "num-raised", "Number of products raised">,
+    Statistic<"numBiases", "num-biases", "Number of biases added to products">
+  ];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
+def RaiseEmbedding : Pass<"llm-raise-embedding", "::mlir::func::FuncOp"> {
+  let summary = "Raise gathers of a matrix's rows";
+  let description = [{
+    Finds `llm.embedding` in generics that take elements of a matrix by a row,
+    which is data or computed from the loops, and by the last loop. Indices become
+    i32. Those that are not in the table become its first or last row, where the
+    generic asserted that there are none.
+  }];
+  let statistics = [
+    Statistic<"numRaised", "num-raised", "Number of embeddings raised">
+  ];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
+def RaiseActivation : Pass<"llm-raise-activation", "::mlir::func::FuncOp"> {
+  let summary = "Raise activation functions, with what they gate";
+  let description = [{
+    Finds `llm.activation` in elementwise ops, by what they compute: products in
+    any order, over any number of ops, of the kinds silu, gelu, gelu_tanh,
+    quick_gelu, relu, relu2, sigmoid and tanh. One other factor is what the
+    activation gates.
+
+    ```mlir
+    #map = affine_map<(d0) -> (d0)>
+    func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+      %one = arith.constant 1.0 : f32
+      %empty = tensor.empty() : tensor<8xf32>
+      %y = linalg.generic {indexing_maps = [#map, #map],
+                           iterator_types = ["parallel"]}
+          ins(%x : tensor<8xf32>) outs(%empty : tensor<8xf32>) {
+      ^bb0(%in: f32, %out: f32):
+        %0 = arith.negf %in : f32
+        %1 = math.exp %0 : f32
+        %2 = arith.addf %1, %one : f32
+        %3 = arith.divf %in, %2 : f32
+        linalg.yield %3 : f32
+      } -> tensor<8xf32>
+      return %y : tensor<8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: tensor<8xf32>) -> tensor<8xf32> {
+      %0 = llm.activation silu %arg0 : (tensor<8xf32>) -> tensor<8xf32>
+      return %0 : tensor<8xf32>
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numRaised", "num-raised", "Number of activations raised">,
+    Statistic<"numGated", "num-gated", "Number of these that gate">
+  ];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+    "::llmir::llm::LLMDialect"
+  ];
+}
+
 def RaiseNorm : Pass<"llm-raise-norm", "::mlir::func::FuncOp"> {
   let summary = "Raise RMSNorm and LayerNorm";
   let description = [{

@@ -89,6 +89,8 @@ private:
                                parameter.getFileTypes())));
       if (parameter.getSlicesAttr())
         entry.set("slices", parameter.getSlicesAttr());
+      if (parameter.getTransposed())
+        entry.set("transposed", builder.getUnitAttr());
       if (parameter.getPanelsTypeAttr())
         entry.set("panels", parameter.getPanelsTypeAttr());
     } else {

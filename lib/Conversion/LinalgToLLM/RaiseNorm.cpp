@@ -154,10 +154,10 @@ private:
     Operation *op = view.getOp(term);
     if (isa_and_nonnull<arith::MulFOp>(op)) {
       if (view.isSame(view.getOperand(term, 0), view.getOperand(term, 1)))
-        return view.resolve(view.getOperand(term, 0));
+        return view.getOperand(term, 0);
     } else if (isa_and_nonnull<math::FPowIOp, math::PowFOp>(op)) {
       if (view.getConstant(view.getOperand(term, 1)) == 2.0)
-        return view.resolve(view.getOperand(term, 0));
+        return view.getOperand(term, 0);
     }
     return std::nullopt;
   }
@@ -167,7 +167,7 @@ private:
     Term term = view.resolveRounded(unresolved);
     if (!view.getOp<arith::SubFOp>(term))
       return std::nullopt;
-    Term input = view.resolve(view.getOperand(term, 0));
+    Term input = view.getOperand(term, 0);
     std::optional<Term> averaged = matchMean(view.getOperand(term, 1));
     if (!averaged || !view.isSame(*averaged, input))
       return std::nullopt;
@@ -179,7 +179,7 @@ private:
     std::optional<Reduction> mean = view.getMean(view.resolveRounded(term));
     if (!mean || !isNormalizedSize(*mean))
       return std::nullopt;
-    return TermView::substitute(view.resolve(mean->body), mean->variable, last);
+    return TermView::substitute(mean->body, mean->variable, last);
   }
 
   bool isNormalizedSize(const Reduction &mean) {

@@ -246,6 +246,23 @@ Term TermView::resolveRounded(Term term) const {
   return resolve(std::move(term), /*throughRoundings=*/true);
 }
 
+/// Whether a term's next step may lead to a tensor of another size along one of
+/// the variables: a slice, or an element taken by its index.
+static bool mayLeaveRange(const Term &term) {
+  return isa_and_nonnull<tensor::ExtractSliceOp, tensor::ExtractOp>(
+      term.value.getDefiningOp());
+}
+
+Term TermView::resolveInRange(Term term) const {
+  while (!mayLeaveRange(term)) {
+    Term next = step(term, /*throughRoundings=*/false);
+    if (!next)
+      break;
+    term = next;
+  }
+  return term;
+}
+
 Term TermView::asElement(Term term) const {
   if (term.isElement())
     return term;
@@ -487,7 +504,7 @@ std::optional<Reduction> TermView::getMean(const Term &term) {
   Product product = getProduct(term);
   if (product.numerator.size() != 1 || !product.denominator.empty())
     return std::nullopt;
-  std::optional<Reduction> sum = getReduction(product.numerator[0]);
+  std::optional<Reduction> sum = getReduction(resolve(product.numerator[0]));
   if (!sum || !isa<arith::AddFOp>(sum->combiner) ||
       getConstant(sum->init) != 0.0 || ShapedType::isDynamic(sum->size) ||
       !isClose(product.coefficient * double(sum->size), 1.0))
@@ -530,7 +547,8 @@ void TermView::multiply(Product &product, const Term &unresolved,
         (behind.isElement() && !getOp(behind)))
       return multiply(product, behind, inverse);
   }
-  (inverse ? product.denominator : product.numerator).push_back(term);
+  (inverse ? product.denominator : product.numerator)
+      .push_back(resolveInRange(unresolved));
 }
 
 Product TermView::getProduct(const Term &term) const {
@@ -562,13 +580,6 @@ bool TermView::divide(Product &product, const Product &factor) const {
 //===----------------------------------------------------------------------===//
 // Back to tensors
 //===----------------------------------------------------------------------===//
-
-/// Whether a term's next step may lead to a tensor of another size along one of
-/// the variables: a slice, or an element taken by its index.
-static bool mayLeaveRange(const Term &term) {
-  return isa_and_nonnull<tensor::ExtractSliceOp, tensor::ExtractOp>(
-      term.value.getDefiningOp());
-}
 
 /// The tensors' elements that a scalar computation reads.
 void TermView::collectElements(const Term &term,

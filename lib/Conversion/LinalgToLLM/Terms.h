@@ -73,6 +73,9 @@ public:
   Term resolve(Term term) const;
   /// `resolve`, but roundings are looked through as well.
   Term resolveRounded(Term term) const;
+  /// `resolve`, as long as tensors have the sizes that they have here: not
+  /// beyond slices.
+  Term resolveInRange(Term term) const;
   /// The same element as one of a tensor, if some op makes that tensor.
   Term asElement(Term term) const;
 

@@ -145,7 +145,13 @@ void ParameterOp::build(OpBuilder &builder, OperationState &state, Type result,
                         StringAttr scope, ArrayAttr keys, ArrayAttr sourceTypes,
                         ArrayAttr slices) {
   build(builder, state, result, scope, keys, sourceTypes,
-        /*panels_type=*/TypeAttr(), slices);
+        /*panels_type=*/TypeAttr(), slices, /*transposed=*/UnitAttr());
+}
+
+/// A matrix's type with its dimensions exchanged.
+static RankedTensorType transpose(RankedTensorType type) {
+  return RankedTensorType::get({type.getDimSize(1), type.getDimSize(0)},
+                               type.getElementType());
 }
 
 SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
@@ -153,7 +159,8 @@ SmallVector<RankedTensorType> ParameterOp::getFileTypes() {
     return llvm::map_to_vector(
         types->getAsValueRange<TypeAttr>(),
         [](Type type) { return cast<RankedTensorType>(type); });
-  return {cast<RankedTensorType>(getResult().getType())};
+  auto type = cast<RankedTensorType>(getResult().getType());
+  return {getTransposed() && type.getRank() == 2 ? transpose(type) : type};
 }
 
 SmallVector<RankedTensorType> ParameterOp::getPartTypes() {
@@ -165,6 +172,9 @@ SmallVector<RankedTensorType> ParameterOp::getPartTypes() {
       shape[slice.getDim()] = slice.getSize();
       type = type.clone(shape);
     }
+  if (getTransposed())
+    for (RankedTensorType &type : types)
+      type = transpose(type);
   return types;
 }
 
@@ -261,6 +271,10 @@ LogicalResult ParameterOp::verify() {
                          << " tensors, but gives the types of " << types;
   if (failed(verifySlices(*this)))
     return failure();
+  if (getTransposed())
+    for (RankedTensorType file : getFileTypes())
+      if (file.getRank() != 2)
+        return emitOpError() << "only matrices are transposed, not " << file;
   SmallVector<RankedTensorType> files = getPartTypes();
   if (quantizes)
     return failure(failed(verifyParts(*this, files)) ||
@@ -294,8 +308,9 @@ LogicalResult ParameterOp::verify() {
   auto diagnostic = emitOpError()
                     << "result must have the file's shape or that of its "
                        "panels, but is "
-                    << result << ", from ";
-  llvm::interleaveComma(files, diagnostic);
+                    << result << ", from "
+                    << (getTransposed() ? "the transpose of " : "");
+  llvm::interleaveComma(getFileTypes(), diagnostic);
   return diagnostic;
 }
 

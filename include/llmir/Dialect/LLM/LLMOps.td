@@ -64,6 +64,9 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
     type in `from` is that of all of it. Where a part is each shard's own, the
     parameter is another one in each of the processes that run the program.
 
+    With `transposed`, each matrix, or part of one, has its dimensions exchanged:
+    some checkpoints keep [K, N]. `from` gives the file's type then, too.
+
     Quantized numbers are those that `llm.quantize` makes of the file's. Only in
     panels, symmetric numbers of 4 bits use all of -8 to 7: of several scales, of
     either sign, each group gets the one with the least squared error. `as` says
@@ -75,6 +78,8 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
            : tensor<192xf32>
     %y = llm.parameter "model"::["k_proj.weight", "v_proj.weight"]
            from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
+    %t = llm.parameter "model"::"c_attn.weight" transposed
+           from tensor<64x192xbf16> : tensor<192x64xbf16>
     %q = llm.parameter "model"::"lm_head.weight" from tensor<64x128xbf16>
            : !llm.quantized_tensor<64x128xi4, scales = f16, axis = 1,
                                    group_size = 32>
@@ -87,7 +92,7 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
     StrAttr:$scope, StrArrayAttr:$keys,
     OptionalAttr<TypeArrayAttr>:$source_types,
     OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$panels_type,
-    OptionalAttr<LLM_SliceArrayAttr>:$slices);
+    OptionalAttr<LLM_SliceArrayAttr>:$slices, UnitAttr:$transposed);
   let results = (outs
     AnyTypeOf<[AnyRankedTensor, LLM_QuantizedTensorType]>:$result);
   let builders = [
@@ -97,14 +102,15 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
                    CArg<"::mlir::ArrayAttr", "{}">:$slices)>
   ];
   let assemblyFormat = [{
-    custom<ParameterName>($scope, $keys)
+    custom<ParameterName>($scope, $keys) (`transposed` $transposed^)?
     (`from` custom<SourceTypes>($source_types)^)? (`slices` $slices^)?
     (`as` $panels_type^)? attr-dict `:` type($result)
   }];
   let extraClassDeclaration = [{
     /// The types of the tensors in the weight file, one for each key.
     ::llvm::SmallVector<::mlir::RankedTensorType> getFileTypes();
-    /// The types of what is taken of them.
+    /// The types of what is taken of them, and transposed if they are, to be laid
+    /// end to end.
     ::llvm::SmallVector<::mlir::RankedTensorType> getPartTypes();
   }];
   let hasVerifier = 1;

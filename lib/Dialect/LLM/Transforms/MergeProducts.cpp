@@ -122,8 +122,10 @@ private:
   StringAttr scopeOf(Value value) {
     if (!value.hasOneUse())
       return nullptr;
+    // What is transposed is not laid end to end with what is not.
     if (auto parameter = value.getDefiningOp<ParameterOp>())
-      return parameter.getScopeAttr();
+      return parameter.getTransposed() ? StringAttr()
+                                       : parameter.getScopeAttr();
     auto argument = dyn_cast<BlockArgument>(value);
     if (!argument || !isa<func::FuncOp>(argument.getOwner()->getParentOp()) ||
         !hasKnownCalls || calls.empty())
@@ -132,7 +134,8 @@ private:
     for (func::CallOp call : calls) {
       auto parameter =
           call.getOperand(argument.getArgNumber()).getDefiningOp<ParameterOp>();
-      if (!parameter || (scope && scope != parameter.getScopeAttr()))
+      if (!parameter || parameter.getTransposed() ||
+          (scope && scope != parameter.getScopeAttr()))
         return nullptr;
       scope = parameter.getScopeAttr();
     }
