@@ -8,6 +8,34 @@
 
 include "mlir/Pass/PassBase.td"
 
+def RaiseAttention : Pass<"llm-raise-attention", "::mlir::func::FuncOp"> {
+  let summary = "Raise the softmax of a product, times values, to attention";
+  let description = [{
+  }];
+  let statistics = [
+    Statistic<"numRaised", "num-raised", "Number of attentions raised">
+  ];
+  let dependentDialects = [
+    "::llmir::llm::LLMDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+    "::mlir::tensor::TensorDialect"
+  ];
+}
+
+def RaiseRope : Pass<"llm-raise-rope", "::mlir::func::FuncOp"> {
+  let summary = "Raise the rotation of heads by their positions to RoPE";
+  let description = [{
+  }];
+  let statistics = [
+    Statistic<"numRaised", "num-raised", "Number of rotations raised">
+  ];
+  let dependentDialects = [
+    "::llmir::llm::LLMDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+    "::mlir::tensor::TensorDialect"
+  ];
+}
+
 def ConvertLLMToLinalg : Pass<"convert-llm-to-linalg", "::mlir::ModuleOp"> {
   let summary = "Lower the llm dialect to its reference meaning in linalg";
   let description = [{

@@ -295,54 +295,74 @@ struct ConvertRopeTable : OpRewritePattern<RopeTableOp> {
                                 PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getTable().getType());
-    RopeFrequencies rope = computeRopeFrequencies(
-        type, op.getTheta().convertToDouble(), op.getScalingAttr());
-    Type f64 = rewriter.getF64Type();
-    auto frequencyType = RankedTensorType::get({type.getDimSize(2)}, f64);
-    Value frequencies = rewriter.create<arith::ConstantOp>(
-        loc, DenseElementsAttr::get(frequencyType,
-                                    ArrayRef<double>(rope.frequencies)));
-    auto of = [&](Scalars &s, Value frequency, bool isCosine) -> Value {
-      Value index = s.builder.create<linalg::IndexOp>(loc, 0);
-      Value position = s.builder.create<arith::SIToFPOp>(
-          loc, f64,
-          s.builder.create<arith::IndexCastOp>(loc, s.builder.getI64Type(),
-                                               index));
-      Value angle = s.mul(position, frequency);
-      Value wave = isCosine
-                       ? s.builder.create<math::CosOp>(loc, angle).getResult()
-                       : s.builder.create<math::SinOp>(loc, angle).getResult();
-      if (rope.attentionFactor != 1.0)
-        wave = s.mul(wave,
-                     s.builder.create<arith::ConstantOp>(
-                         loc, s.builder.getF64FloatAttr(rope.attentionFactor)));
-      return s.builder.create<arith::TruncFOp>(loc, type.getElementType(),
-                                               wave);
-    };
+    Value frequencies = op.getFrequencies();
+    double factor = 1.0;
+    if (frequencies) {
+      if (op.getAttentionFactor())
+        factor = op.getAttentionFactor()->convertToDouble();
+    } else {
+      RopeFrequencies rope = computeRopeFrequencies(
+          type, op.getTheta()->convertToDouble(), op.getScalingAttr());
+      factor = rope.attentionFactor;
+      auto frequencyType =
+          RankedTensorType::get({type.getDimSize(2)}, rewriter.getF64Type());
+      frequencies = rewriter.create<arith::ConstantOp>(
+          loc, DenseElementsAttr::get(frequencyType,
+                                      ArrayRef<double>(rope.frequencies)));
+    }
 
     auto rowType = RankedTensorType::get(
         {type.getDimSize(0), type.getDimSize(2)}, type.getElementType());
+    SmallVector<Value> length;
+    if (op.getLength())
+      length.push_back(op.getLength());
     SmallVector<OpFoldResult> strides(3, rewriter.getIndexAttr(1)),
-        sizes = tensor::getMixedSizes(rewriter, loc, op.getTable());
-    sizes[1] = rewriter.getIndexAttr(1);
+        sizes = {rewriter.getIndexAttr(type.getDimSize(0)),
+                 rewriter.getIndexAttr(1),
+                 rewriter.getIndexAttr(type.getDimSize(2))};
+    if (op.getLength())
+      sizes[0] = op.getLength();
     Maps maps(getContext(), 2);
-    Value table = rewriter.create<tensor::EmptyOp>(loc, type, ValueRange());
+    Value table = rewriter.create<tensor::EmptyOp>(loc, type, length);
     for (int64_t row : {0, 1}) {
       SmallVector<OpFoldResult> offsets(3, rewriter.getIndexAttr(0));
       offsets[1] = rewriter.getIndexAttr(row);
       Value slice = rewriter.create<tensor::ExtractSliceOp>(
           loc, rowType, table, offsets, sizes, strides);
-      Value waves = generic(rewriter, loc, frequencies, slice,
-                            {maps.dims({1}), maps.all()},
-                            {IteratorType::parallel, IteratorType::parallel},
-                            [&](Scalars &s, ValueRange arguments) {
-                              return of(s, arguments[0], /*isCosine=*/row == 0);
-                            });
+      Value waves = generic(
+          rewriter, loc, frequencies, slice, {maps.dims({1}), maps.all()},
+          {IteratorType::parallel, IteratorType::parallel},
+          [&](Scalars &s, ValueRange arguments) {
+            return wave(s, arguments[0], factor, /*isCosine=*/row == 0,
+                        type.getElementType());
+          });
       table = rewriter.create<tensor::InsertSliceOp>(loc, waves, table, offsets,
                                                      sizes, strides);
     }
     rewriter.replaceOp(op, table);
     return success();
+  }
+
+private:
+  /// The cosine or sine of the angle at the position that the outer loop is at.
+  static Value wave(Scalars &s, Value frequency, double factor, bool isCosine,
+                    Type type) {
+    Type f64 = s.builder.getF64Type();
+    Value index = s.builder.create<linalg::IndexOp>(s.loc, 0);
+    Value position = s.builder.create<arith::SIToFPOp>(
+        s.loc, f64,
+        s.builder.create<arith::IndexCastOp>(s.loc, s.builder.getI64Type(),
+                                             index));
+    if (frequency.getType() != f64)
+      frequency = s.builder.create<arith::ExtFOp>(s.loc, f64, frequency);
+    Value angle = s.mul(position, frequency);
+    Value wave =
+        isCosine ? s.builder.create<math::CosOp>(s.loc, angle).getResult()
+                 : s.builder.create<math::SinOp>(s.loc, angle).getResult();
+    if (factor != 1.0)
+      wave = s.mul(wave, s.builder.create<arith::ConstantOp>(
+                             s.loc, s.builder.getF64FloatAttr(factor)));
+    return s.builder.create<arith::TruncFOp>(s.loc, type, wave);
   }
 };
 
@@ -356,22 +376,30 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
     Value input = op.getInput();
     int64_t half = tensorType(op.getTable()).getDimSize(2);
     int64_t rest = type.getDimSize(2) - 2 * half;
-    auto part = [&](Value tensor, int64_t offset, int64_t size) {
+    // Of each pair, where the first and the second ones begin, and the way from
+    // one to the next.
+    int64_t stride = op.getInterleaved() ? 2 : 1;
+    int64_t second = op.getInterleaved() ? 1 : half;
+    auto part = [&](Value tensor, int64_t offset, int64_t size,
+                    int64_t stride) {
       SmallVector<OpFoldResult> offsets(3, rewriter.getIndexAttr(0)),
           strides(3, rewriter.getIndexAttr(1)),
           sizes = tensor::getMixedSizes(rewriter, loc, tensor);
       offsets[2] = rewriter.getIndexAttr(offset);
       sizes[2] = rewriter.getIndexAttr(size);
+      strides[2] = rewriter.getIndexAttr(stride);
       return std::tuple(offsets, sizes, strides);
     };
-    auto slice = [&](Value tensor, int64_t offset, int64_t size) -> Value {
-      auto [offsets, sizes, strides] = part(tensor, offset, size);
+    auto slice = [&](Value tensor, int64_t offset, int64_t size,
+                     int64_t stride) -> Value {
+      auto [offsets, sizes, strides] = part(tensor, offset, size, stride);
       return rewriter.create<tensor::ExtractSliceOp>(loc, tensor, offsets,
                                                      sizes, strides);
     };
     Value result = emptyLike(rewriter, loc, type, input);
-    auto insert = [&](Value output, int64_t offset, int64_t size) {
-      auto [offsets, sizes, strides] = part(result, offset, size);
+    auto insert = [&](Value output, int64_t offset, int64_t size,
+                      int64_t stride) {
+      auto [offsets, sizes, strides] = part(result, offset, size, stride);
       result = rewriter.create<tensor::InsertSliceOp>(loc, output, result,
                                                       offsets, sizes, strides);
     };
@@ -382,9 +410,10 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
     for (int64_t which : {0, 1}) {
       Value output =
           generic(rewriter, loc,
-                  {slice(input, which * half, half),
-                   slice(input, (1 - which) * half, half), op.getPositions()},
-                  slice(result, which * half, half),
+                  {slice(input, which * second, half, stride),
+                   slice(input, (1 - which) * second, half, stride),
+                   op.getPositions()},
+                  slice(result, which * second, half, stride),
                   {maps.all(), maps.all(), maps.first(1), maps.all()}, parallel,
                   [&](Scalars &s, ValueRange arguments) {
                     Value position = s.toIndex(arguments[2]);
@@ -401,16 +430,16 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
                                                : s.add(straight, crossed);
                     return s.round(rotated, type.getElementType());
                   });
-      insert(output, which * half, half);
+      insert(output, which * second, half, stride);
     }
     if (rest > 0) {
       Value output =
-          generic(rewriter, loc, slice(input, 2 * half, rest),
-                  slice(result, 2 * half, rest), {maps.all(), maps.all()},
+          generic(rewriter, loc, slice(input, 2 * half, rest, 1),
+                  slice(result, 2 * half, rest, 1), {maps.all(), maps.all()},
                   parallel, [&](Scalars &s, ValueRange arguments) {
                     return s.convert(arguments[0], type.getElementType());
                   });
-      insert(output, 2 * half, rest);
+      insert(output, 2 * half, rest, 1);
     }
     rewriter.replaceOp(op, result);
     return success();

@@ -36,9 +36,11 @@ struct ConvertLLMToLinalgPass
     target.addDynamicallyLegalOp<QuantizedMatmulOp>([](QuantizedMatmulOp op) {
       return !op.getNorm() && !op.getActivation() && !op.getGated();
     });
-    // Tables of a compiled model lie among its weights.
-    if (!keepKernels)
-      target.addIllegalOp<RopeTableOp>();
+    // Tables of a compiled model lie among its weights, but those that are
+    // made of other tensors.
+    target.addDynamicallyLegalOp<RopeTableOp>([&](RopeTableOp op) {
+      return keepKernels && !op.getFrequencies();
+    });
     RewritePatternSet patterns(&getContext());
     llmir::populateLLMToLinalgPatterns(patterns);
     if (failed(applyPartialConversion(getOperation(), target,

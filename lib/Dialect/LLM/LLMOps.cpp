@@ -80,6 +80,39 @@ static void printSourceTypes(OpAsmPrinter &printer, Operation *,
                  [&](Type type) { printer << type; });
 }
 
+/// Parses the type of a RoPE table, or the function type of one that has
+/// operands.
+static ParseResult parseTableType(OpAsmParser &parser, Type &frequencies,
+                                  Type &length, Type &table) {
+  SmallVector<Type> operands;
+  if (succeeded(parser.parseOptionalLParen())) {
+    auto parseOperand = [&] {
+      return parser.parseType(operands.emplace_back());
+    };
+    if (parser.parseCommaSeparatedList(parseOperand) || parser.parseRParen() ||
+        parser.parseArrow())
+      return failure();
+    if (operands.size() > 2)
+      return parser.emitError(parser.getNameLoc(),
+                              "takes frequencies and a length");
+    frequencies = operands[0];
+    if (operands.size() == 2)
+      length = operands[1];
+  }
+  return parser.parseType(table);
+}
+
+static void printTableType(OpAsmPrinter &printer, Operation *, Type frequencies,
+                           Type length, Type table) {
+  if (frequencies) {
+    printer << '(' << frequencies;
+    if (length)
+      printer << ", " << length;
+    printer << ") -> ";
+  }
+  printer << table;
+}
+
 static ParseResult parseKernelName(OpAsmParser &parser, StringAttr &kernel) {
   StringRef name;
   if (parser.parseKeyword(&name))

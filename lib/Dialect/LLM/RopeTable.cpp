@@ -93,15 +93,39 @@ LogicalResult RopeScalingAttr::verify(
 
 LogicalResult RopeTableOp::verify() {
   auto type = cast<RankedTensorType>(getTable().getType());
-  if (type.getRank() != 3 || !type.hasStaticShape() ||
-      type.getDimSize(0) == 0 || type.getDimSize(1) != 2 ||
-      type.getDimSize(2) == 0)
+  if (type.getRank() != 3 || type.isDynamicDim(2) || type.getDimSize(0) == 0 ||
+      type.getDimSize(1) != 2 || type.getDimSize(2) == 0)
     return emitOpError() << "table must have the shape [positions, 2, head_dim "
                             "/ 2], but is "
                          << getTable().getType();
-  if (type.getNumElements() > std::numeric_limits<int32_t>::max())
+  if (type.isDynamicDim(0) != static_cast<bool>(getLength()))
+    return emitOpError() << "a table needs a length where its number of "
+                            "positions is dynamic, and only there, but is "
+                         << type;
+  if (type.hasStaticShape() &&
+      type.getNumElements() > std::numeric_limits<int32_t>::max())
     return emitOpError() << "table is too large: " << type;
-  double theta = getTheta().convertToDouble();
+  if (static_cast<bool>(getTheta()) == static_cast<bool>(getFrequencies()))
+    return emitOpError("needs either theta or frequencies");
+  if (Value frequencies = getFrequencies()) {
+    auto given = cast<RankedTensorType>(frequencies.getType());
+    if (given.getRank() != 1 || given.getDimSize(0) != type.getDimSize(2))
+      return emitOpError() << "frequencies are " << given
+                           << ", but the table has " << type.getDimSize(2);
+    if (getScaling())
+      return emitOpError("frequencies that are given are scaled already");
+    if (getAttentionFactor() &&
+        (!getAttentionFactor()->isFinite() ||
+         !(getAttentionFactor()->convertToDouble() > 0.0)))
+      return emitOpError("attention_factor must be positive and finite");
+    return success();
+  }
+  if (getLength())
+    return emitOpError("a length needs frequencies");
+  if (getAttentionFactor())
+    return emitOpError("attention_factor needs frequencies; scaling has its "
+                       "own");
+  double theta = getTheta()->convertToDouble();
   if (!std::isfinite(theta) || !(theta > 0.0))
     return emitOpError("theta must be positive and finite");
 

@@ -116,24 +116,37 @@ def LLM_ParameterOp : LLM_Op<"parameter", [Pure]> {
   let hasVerifier = 1;
 }
 
-def LLM_RopeTableOp : LLM_Op<"rope_table", [Pure]> {
+def LLM_RopeTableOp
+    : LLM_Op<"rope_table", [Pure, AttrSizedOperandSegments]> {
   let summary = "cosines and sines of rotary position embeddings";
   let description = [{
-    `table[p, 0, i] = cos(p * f[i])` and `table[p, 1, i] = sin(p * f[i])` with
-    `f[i] = theta^(-2 i / R)`, for all positions p of the context and 0 <= i <
-    R / 2, where R is the number of dimensions of a head that are rotated.
-    `scaling` says how frequencies are scaled, and by what cosines and sines are
-    multiplied. Computed in f64 when compiling, since f32 loses the angle at
+    `table[p, 0, i] = cos(p * f[i])` and `table[p, 1, i] = sin(p * f[i])` for all
+    positions p of the context and 0 <= i < R / 2, where R is the number of
+    dimensions of a head that are rotated. The frequencies are `f[i] = theta^(-2 i
+    / R)`, and `scaling` says how they are scaled, and by what cosines and sines
+    are multiplied. Computed in f64 when compiling, since f32 loses the angle at
     large positions; rounded once.
+
+    A program that was not made from a model's configuration has `frequencies`
+    ([R / 2]) instead, mostly a parameter, and perhaps an `attention_factor` by
+    which cosines and sines are multiplied. Such a table may have as many rows as
+    `length` says.
 
     ```mlir
     %table = llm.rope_table {theta = 1.0e+04 : f64} : tensor<512x2x16xf32>
+    %other = llm.rope_table frequencies %f length %t {attention_factor = 1.25 : f64}
+      : (tensor<16xf32>, index) -> tensor<?x2x16xf32>
     ```
   }];
-  let arguments = (ins F64Attr:$theta,
-                       OptionalAttr<LLM_RopeScalingAttr>:$scaling);
+  let arguments = (ins Optional<RankedTensorOf<[F32]>>:$frequencies,
+                       Optional<Index>:$length, OptionalAttr<F64Attr>:$theta,
+                       OptionalAttr<LLM_RopeScalingAttr>:$scaling,
+                       OptionalAttr<F64Attr>:$attention_factor);
   let results = (outs RankedTensorOf<[F32]>:$table);
-  let assemblyFormat = "attr-dict `:` type($table)";
+  let assemblyFormat = [{
+    (`frequencies` $frequencies^)? (`length` $length^)? attr-dict `:`
+    custom<TableType>(type($frequencies), type($length), type($table))
+  }];
   let hasVerifier = 1;
 }
 
@@ -290,14 +303,20 @@ def LLM_RopeOp : LLM_TensorOp<"rope"> {
     table comes from `llm.rope_table` and its shape says what R <= D is. Input:
     [T, H, D]; table: [S, 2, R/2]; positions: [T].
 
+    With `interleaved`, the pairs are (x[2 i], x[2 i + 1]) instead, as the paper
+    and GPT-J have them.
+
     ```mlir
     %y = llm.rope %x, %table, %positions
+      : (tensor<?x6x32xf32>, tensor<512x2x16xf32>, tensor<?xi32>)
+      -> tensor<?x6x32xf32>
+    %z = llm.rope %x, %table, %positions {interleaved}
       : (tensor<?x6x32xf32>, tensor<512x2x16xf32>, tensor<?xi32>)
       -> tensor<?x6x32xf32>
     ```
   }];
   let arguments = (ins LLM_FloatTensor:$input, RankedTensorOf<[F32]>:$table,
-                       LLM_IndexTensor:$positions);
+                       LLM_IndexTensor:$positions, UnitAttr:$interleaved);
   let results = (outs LLM_FloatTensor:$result);
   let assemblyFormat = [{
     $input `,` $table `,` $positions attr-dict `:`

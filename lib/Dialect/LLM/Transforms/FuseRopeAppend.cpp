@@ -27,7 +27,7 @@ static RopeOp queryRotationOf(AppendKVOp append, RopeOp keys) {
     auto rope =
         attention ? attention.getQuery().getDefiningOp<RopeOp>() : RopeOp();
     if (!rope || rope == keys || rope.getTable() != keys.getTable() ||
-        rope.getPositions() != keys.getPositions() ||
+        rope.getPositions() != keys.getPositions() || rope.getInterleaved() ||
         rope->getBlock() != append->getBlock() ||
         !rope->isBeforeInBlock(append))
       continue;
@@ -53,6 +53,8 @@ struct FuseRopeAppend : OpRewritePattern<AppendKVOp> {
     auto keys = append.getKeys().getDefiningOp<RopeOp>();
     if (!keys || !keys->hasOneUse())
       return rewriter.notifyMatchFailure(append, "keys are not only rotated");
+    if (keys.getInterleaved())
+      return rewriter.notifyMatchFailure(append, "the kernel rotates halves");
     Type rounded = getElementTypeOrSelf(keys.getResult());
     if (!rounded.isF32() &&
         rounded != append.getCache().getType().getElementType())
