@@ -3,8 +3,8 @@
 
 Ten families that spell attention, norms and rotary embeddings in different ways. They
 are larger than need be in one respect only: prompts are longer than a window. Weights
-are larger than a fresh model's, and norms and biases random, so that what is left out or
-mistaken shows in the outputs.
+are larger than a fresh model's, and norms and biases random, so that what is left out
+or mistaken shows in the outputs.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def make_inputs(name: str, batch: int, length: int, seed: int = 0) -> Inputs:
 def dynamic_shapes(name: str) -> dict[str, Any]:
     """Return what leaves the batch and the length of the inputs open."""
     sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    return {key: sizes for key in make_inputs(name, 2, 3)}
+    return dict.fromkeys(make_inputs(name, 2, 3), sizes)
 
 
 @torch.no_grad()

@@ -1,1 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""PyTorch modules as programs; only this needs PyTorch and torch-mlir.
+
+    program = llmir.import_torch(
+        model,
+        {"input_ids": ids},
+        dynamic_shapes={"input_ids": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}},
+    )
+    program.save("imported")  # model.mlir and model.safetensors
+
+`llmir.torch.importer` takes modules and graphs, and `llmir.torch.forms` has the table
+of what is translated. Both packages are loaded when something here is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from llmir.errors import LLMIRError
+
+if TYPE_CHECKING:
+    from llmir.torch.importer import import_exported, import_graph, import_torch
+    from llmir.torch.program import Program, TensorSpec
+
+__all__ = ["Program", "TensorSpec", "import_exported", "import_graph", "import_torch"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require()
+    from llmir.torch import importer, program
+
+    return getattr(program if name in ("Program", "TensorSpec") else importer, name)
+
+
+def require() -> None:
+    """Raise LLMIRError if PyTorch or torch-mlir is missing."""
+    for name in ("torch", "torch_mlir"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise LLMIRError(
+                f"the package {name.replace('_', '-')} cannot be loaded ({error}); "
+                "programs come from PyTorch with `pip install 'llmir[torch]'`"
+            ) from error

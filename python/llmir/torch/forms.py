@@ -2,9 +2,9 @@
 """The table of op forms: what torch-mlir's ops are in MLIR 18.
 
 An entry names the attributes that an op may have, and of each what becomes of it: it is
-kept if it has the form that MLIR 18 writes too, or it must have the one value that means
-what MLIR 18 means without it. A few ops that MLIR 18 does not have, or has in another
-form, are written by functions of their own. The tests reach every entry.
+kept if it has the form that MLIR 18 writes too, or it must have the one value that
+means what MLIR 18 means without it. A few ops that MLIR 18 does not have, or has in
+another form, are written by functions of their own. The tests reach every entry.
 """
 
 from __future__ import annotations
@@ -152,7 +152,9 @@ def _write_expand_shape(writer: Writer, op: Any, properties: Mapping[str, str]) 
     extents = [
         next(index)
         if size is None
-        else writer.op("arith.constant", [], [], ["index"], {"value": f"{size} : index"})
+        else writer.op(
+            "arith.constant", [], [], ["index"], {"value": f"{size} : index"}
+        )
         for size in shape
     ]
     type_ = f"tensor<{len(shape)}xindex>"
@@ -179,7 +181,7 @@ def _write_scan(writer: Writer, op: Any, properties: Mapping[str, str]) -> None:
     if any(True for _ in last.uses):
         raise ValueError("the second result")
     (block,) = op.regions[0].blocks
-    *body, end = (inner.operation for inner in block.operations)
+    *body, _ = (inner.operation for inner in block.operations)
     combined = [inner.name for inner in body]
     if combined not in (["arith.addi"], ["arith.addf"], ["arith.muli"], ["arith.mulf"]):
         raise ValueError(f"the body {combined}")
@@ -267,20 +269,29 @@ FORMS: dict[str, Form] = {
         f"arith.{name}": Form(_NO_FLAGS)
         for name in ("addf", "divf", "maximumf", "minimumf", "mulf", "negf", "subf")
     },
-    **{f"arith.{name}": Form(_NO_OVERFLOW) for name in ("addi", "muli", "subi")},
+    **{
+        f"arith.{name}": Form(_NO_OVERFLOW)
+        for name in ("addi", "muli", "subi", "trunci")
+    },
     **{
         f"arith.{name}": Form()
         for name in (
             "andi",
             "divsi",
-            "extui",
             "extf",
+            "extsi",
+            "extui",
+            "fptosi",
             "index_cast",
             "maxsi",
             "minsi",
+            "ori",
+            "remsi",
             "select",
             "sitofp",
             "truncf",
+            "uitofp",
+            "xori",
         )
     },
     "arith.cmpf": Form({**_NO_FLAGS, "predicate": _INTEGER}),
@@ -320,10 +331,24 @@ FORMS: dict[str, Form] = {
     "linalg.yield": Form(),
     **{
         f"math.{name}": Form(_NO_FLAGS)
-        for name in ("cos", "erf", "exp", "rsqrt", "sin", "tanh")
+        for name in (
+            "absf",
+            "ceil",
+            "cos",
+            "erf",
+            "exp",
+            "floor",
+            "log",
+            "log1p",
+            "powf",
+            "roundeven",
+            "rsqrt",
+            "sin",
+            "sqrt",
+            "tanh",
+        )
     },
     "math.fpowi": Form(_NO_FLAGS, _write_fpowi),
-    "tensor.cast": Form(),
     "tensor.collapse_shape": Form({"reassociation": _GROUPS}),
     "tensor.concat": Form({"dim": _INTEGER}),
     "tensor.dim": Form(),
@@ -334,7 +359,15 @@ FORMS: dict[str, Form] = {
     "tensor.extract": Form(),
     "tensor.extract_slice": Form(_SLICE),
     "tensor.from_elements": Form(),
+    "tensor.pad": Form(
+        {
+            "static_low": _I64S,
+            "static_high": _I64S,
+            "operandSegmentSizes": _SEGMENTS,
+        }
+    ),
     "tensor.reshape": Form(),
+    "tensor.yield": Form(),
     "tm_tensor.scan": Form(
         {
             "dimension": _INTEGER,

@@ -2,20 +2,22 @@
 """From a PyTorch module to a program: export, torch-mlir, text of MLIR 18.
 
 `torch.export` traces the module, torch-mlir lowers the graph to linalg, and
-`llmir.torch.translate` writes that for LLVM 18. Parameters and buffers are inputs of the
-exported graph; they become named references, so the text holds no weight. The result has
-been parsed and verified by the compiler before anyone sees it.
+`llmir.torch.translate` writes that for LLVM 18. Parameters and buffers are inputs of
+the exported graph; they become named references, so the text holds no weight. The
+result has been parsed and verified by the compiler before anyone sees it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import logging
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -117,7 +119,8 @@ def import_graph(graph_module: torch.fx.GraphModule, parameters: Weights) -> Pro
     """Return a graph of ATen ops as a program.
 
     graph_module: as `aot_autograd` or `torch.export` make it: functional, decomposed by
-        `decompositions()`, with a FakeTensor (or a SymInt) as `meta["val"]` of each node.
+        `decompositions()`, with a FakeTensor (or a SymInt) as `meta["val"]` of each
+        node.
     parameters: of each placeholder that is a weight its key and the tensor. The other
         placeholders are arguments, whose `TensorSpec` has the placeholder's name;
         placeholders that are no tensors and not used are left out.
@@ -170,6 +173,16 @@ def decompositions() -> Decompositions:
         return output.transpose(1, 2).contiguous().transpose(1, 2), *rest
 
     table[attention] = as_the_kernel_does
+
+    def gelu(value: torch.Tensor, approximate: str = "none") -> Any:
+        # torch-mlir takes 0.797724 for the root of 2 / pi, which is 0.797885.
+        if approximate != "tanh":
+            return NotImplemented
+        x = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+        return (0.5 * x * (1 + torch.tanh(inner))).to(value.dtype)
+
+    table[torch.ops.aten.gelu.default] = gelu
     return table
 
 
@@ -184,7 +197,7 @@ def _prepared(
     graph = torch.fx.Graph()
     copies: dict[torch.fx.Node, torch.fx.Node] = {}
     result = graph.graph_copy(graph_module.graph, copies)
-    weights = {}
+    weights: dict[str, tuple[str, torch.Tensor]] = {}
     leaves: list[tuple[int | None, Any]] = []
     returned: list[torch.fx.Node] = []
     for leaf in pytree.tree_leaves(result, is_leaf=lambda value: value is None):
@@ -197,9 +210,7 @@ def _prepared(
     first = next(iter(graph.nodes))
     for node in list(graph.nodes):
         if node.op == "get_attr":
-            tensor = functools.reduce(
-                getattr, str(node.target).split("."), graph_module
-            )
+            tensor = _attribute(graph_module, str(node.target))
             with graph.inserting_before(first):
                 moved = graph.placeholder(re.sub(r"\W", "_", str(node.target)))
             moved.meta = dict(node.meta)
@@ -220,13 +231,21 @@ def _prepared(
     return graph, weights, leaves
 
 
+def _attribute(module: torch.nn.Module, path: str) -> torch.Tensor:
+    value: Any = module
+    for name in path.split("."):
+        value = getattr(value, name)
+    assert isinstance(value, torch.Tensor)
+    return value
+
+
 def _place_weight(
     graph: torch.fx.Graph,
     node: torch.fx.Node,
     weights: dict[str, tuple[str, torch.Tensor]],
 ) -> None:
     """Drop a weight that is not used, and write one number as the number."""
-    key, tensor = weights[node.name]
+    _, tensor = weights[node.name]
     if not node.users:
         graph.erase_node(node)
         del weights[node.name]
@@ -348,7 +367,7 @@ def _is_attention_without_dropout(node: torch.fx.Node) -> bool:
     if "attention" not in str(node.target):
         return False
     rate = node.kwargs.get("dropout_p", node.args[4] if len(node.args) > 4 else 0.0)
-    return rate == 0.0
+    return bool(rate == 0.0)
 
 
 @contextmanager
@@ -358,7 +377,8 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # It prints what it has traced so far, too.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

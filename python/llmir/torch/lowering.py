@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The part that torch-mlir does, and what is said when it cannot.
 
-torch-mlir's own entry points print what goes wrong to the process's stderr and leave files
-behind. So its pipelines are run from here, with what they report collected: a failure is
-one sentence with the op of PyTorch, the line of the model that has it, and the command
-that reproduces it, which needs no program but this package.
+torch-mlir's own entry points print what goes wrong to the process's stderr and leave
+files behind. So its pipelines are run from here, with what they report collected: a
+failure is one sentence with the op of PyTorch, the line of the model that has it, and
+the command that reproduces it, which needs no program but this package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from torch_mlir.passmanager import PassManager
 
 from llmir import _native
 from llmir.errors import LLMIRError
-from llmir.torch.translate import Unknown, write_function
+from llmir.torch.translate import UnknownFormError, write_function
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -36,7 +35,7 @@ PIPELINES = (
 )
 
 
-class Failure(Exception):
+class LoweringError(Exception):
     """torch-mlir or the translation could not go on.
 
     what: one clause.
@@ -49,6 +48,11 @@ class Failure(Exception):
         self.what = what
         self.line = line
 
+    @property
+    def sentence(self) -> str:
+        """What has happened, and where."""
+        return f"{self.what} at {self.line}" if self.line else self.what
+
 
 def lower(graph: torch.fx.Graph, keys: Mapping[int, str]) -> str:
     """Return a graph of ATen ops as text of MLIR 18, parsed and verified.
@@ -59,7 +63,7 @@ def lower(graph: torch.fx.Graph, keys: Mapping[int, str]) -> str:
     """
     try:
         return lower_module(_import(graph), keys)
-    except Failure as failure:
+    except LoweringError as failure:
         # A graph imports in a moment, so its text is made when it is needed only.
         text = _import(graph).operation.get_asm(enable_debug_info=True)
         file = tempfile.NamedTemporaryFile(  # noqa: SIM115
@@ -69,61 +73,58 @@ def lower(graph: torch.fx.Graph, keys: Mapping[int, str]) -> str:
             file.write(text)
         command = shlex.join([sys.executable, "-m", "llmir.torch", file.name])
         ops = _ops_at(graph, failure.line)
-        where = f", from {ops}" if ops else ""
-        line = f" at {failure.line}" if failure.line else ""
+        where = f", which has {ops}" if ops else ""
         raise LLMIRError(
-            f"{failure.what}{where}{line}; reproduce this with: {command}"
+            f"{failure.sentence}{where}; reproduce this with: {command}"
         ) from failure
 
 
 def lower_module(module: Any, keys: Mapping[int, str]) -> str:
-    """Return a module of the torch dialect as text of MLIR 18; Failure if it cannot."""
+    """Return a module of the torch dialect as text of MLIR 18.
+
+    Raises LoweringError if torch-mlir or the translation cannot go on.
+    """
     context = module.context
-    errors: list[tuple[str, str]] = []
-
-    def collect(diagnostic: Any) -> bool:
-        if diagnostic.severity == ir.DiagnosticSeverity.ERROR:
-            errors.append((diagnostic.message, str(diagnostic.location)))
-        return True
-
-    handler = context.attach_diagnostic_handler(collect)
     try:
         for pipeline in PIPELINES:
             PassManager.parse(pipeline, context).run(module.operation)
     except ir.MLIRError as error:
-        message, location = errors[0] if errors else (str(error), "")
-        raise Failure(
+        found = error.error_diagnostics
+        message = found[0].message if found else str(error)
+        raise LoweringError(
             f"torch-mlir cannot lower this ({message.splitlines()[0]})",
-            _innermost(location),
+            _innermost(str(found[0].location) if found else ""),
         ) from None
-    finally:
-        handler.detach()
     functions = [op.operation for op in module.body.operations]
     for function in functions:
         if function.name != "func.func":
-            raise Failure(
+            raise LoweringError(
                 f"the op {function.name} of torch-mlir has no translation to MLIR 18",
                 _innermost(str(function.location)),
             )
     (function,) = functions
     try:
         text = write_function(function, keys)
-    except Unknown as unknown:
-        raise Failure(
+    except UnknownFormError as unknown:
+        raise LoweringError(
             f"{unknown.what} of torch-mlir has no translation to MLIR 18",
             unknown.location,
         ) from None
     try:
         return str(_native.compiler().Module.parse(text))
     except ValueError as error:
-        raise Failure(f"MLIR 18 refuses the translation ({error})", "") from error
+        raise LoweringError(f"MLIR 18 refuses the translation ({error})", "") from error
 
 
 def parse(text: str) -> Any:
-    """Return a module of the torch dialect."""
+    """Return a module of the torch dialect; LLMIRError if it is none."""
     context = ir.Context()
     torch_dialect.register_dialect(context)
-    return ir.Module.parse(text, context)
+    try:
+        return ir.Module.parse(text, context)
+    except ir.MLIRError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise LLMIRError(f"this is no program of the torch dialect: {first}") from error
 
 
 def line_of(node: torch.fx.Node) -> str:

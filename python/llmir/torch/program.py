@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""A program that came from PyTorch: its text, its weights, and what it takes and gives."""
+"""A program that came from PyTorch: its text, its weights, its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         file.write(text)
         for tensor in tensors.values():
             flat = tensor.detach().cpu().contiguous().reshape(-1)
-            file.write(flat.view(torch.uint8).numpy())
+            file.write(flat.view(torch.uint8).numpy().data)
 
 
 def _umask() -> int:

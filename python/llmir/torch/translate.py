@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """From the program that torch-mlir makes to text that LLVM 18's MLIR parses.
 
-torch-mlir is built with today's MLIR, whose text is not that of MLIR 18. So its program is
-walked, op by op, and each op is written in generic form by its entry in the table of
-`llmir.torch.forms`. The table lists ops and their attributes; what is not in it is refused
-by name and source location, since an attribute that is left out could change what a
-program computes.
+torch-mlir is built with today's MLIR, whose text is not that of MLIR 18. So its program
+is walked, op by op, and each op is written in generic form by its entry in the table of
+`llmir.torch.forms`. The table lists ops and their attributes; what is not in it is
+refused by name and source location, since an attribute that is left out could change
+what a program computes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from llmir.torch import forms
 
 
-class Unknown(Exception):
+class UnknownFormError(Exception):
     """An op or an attribute that the table does not have.
 
     what: names it.
@@ -96,7 +96,9 @@ class Writer:
         result = self.fresh() if result_types else ""
         count = f":{len(result_types)}" if len(result_types) > 1 else ""
         equals = f"{result}{count} = " if result_types else ""
-        held = ", ".join(f"{key} = {value}" for key, value in (properties or {}).items())
+        held = ", ".join(
+            f"{key} = {value}" for key, value in (properties or {}).items()
+        )
         self.line(
             f'{equals}"{name}"({", ".join(operands)})'
             + (f" <{{{held}}}>" if held else "")
@@ -137,12 +139,12 @@ class Writer:
         """Write an op of the program by its entry in the table."""
         form = forms.FORMS.get(op.name)
         if form is None:
-            raise Unknown(f"the op {op.name}", location_of(op))
+            raise UnknownFormError(f"the op {op.name}", location_of(op))
         try:
             properties = form.properties(op)
             form.write(self, op, properties)
         except ValueError as error:
-            raise Unknown(f"{error} of {op.name}", location_of(op)) from None
+            raise UnknownFormError(f"{error} of {op.name}", location_of(op)) from None
 
     def nested(self) -> list[str]:
         """Begin a region; return what `close` needs."""
@@ -166,7 +168,7 @@ class Writer:
         (region,) = op.regions
         (block,) = region.blocks
         outer = self.nested()
-        arguments = []
+        arguments: list[str] = []
         for argument in block.arguments:
             name = self.fresh()
             self.bind(argument, name)
@@ -186,11 +188,11 @@ def write_function(
         each. Equal keys are one `llm.parameter`. The others are the arguments of the
         function that is written, in order.
 
-    Raises Unknown.
+    Raises UnknownFormError.
     """
     writer = Writer()
     (block,) = function.regions[0].blocks
-    arguments = []
+    arguments: list[str] = []
     written: dict[str, str] = {}
     for i, argument in enumerate(block.arguments):
         if i not in parameters:

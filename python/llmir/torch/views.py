@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Views of open sizes, in the form that torch-mlir gets right.
 
-torch-mlir pairs the dimensions of a view's input with those of its result from their static
-sizes alone. Where several are open it can pair wrong ones: [b, t, 64] seen as [b * t, 64]
-becomes a cast to [b, 1, 64]. The exported graph knows more: its sizes are expressions, so
-that runs of dimensions with equal products are found here, and written as
-`flatten` and `unflatten`, whose lowering has nothing to guess.
+torch-mlir pairs the dimensions of a view's input with those of its result from their
+static sizes alone. Where several are open it can pair wrong ones: [b, t, 64] seen as [b
+* t, 64] becomes a cast to [b, 1, 64]. The exported graph knows more: its sizes are
+expressions, so that runs of dimensions with equal products are found here, and written
+as `flatten` and `unflatten`, whose lowering has nothing to guess.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def _call(
     """Write a call with the shape and dtype of its result."""
     node = graph.call_function(target, arguments)
     values = torch.fx.node.map_arg(arguments, lambda argument: argument.meta["val"])
-    node.meta = dict(like.meta)
+    # Of what is known of `like` only where it comes from holds here too.
+    node.meta = {"stack_trace": like.meta.get("stack_trace")}
     with values[0].fake_mode:
         node.meta["val"] = target(*values)
     return node
