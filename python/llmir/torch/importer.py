@@ -83,6 +83,10 @@ def import_exported(exported: torch.export.ExportedProgram, name: str) -> Progra
     """
     signature = exported.graph_signature
     weights: dict[str, tuple[str, torch.Tensor]] = {}
+    # PyTorch names a tied weight by any of its names; files have the first.
+    names: dict[Any, str] = {}
+    for key, tensor in exported.state_dict.items():
+        names.setdefault(_identity(tensor), key)
     for spec in signature.input_specs:
         if spec.kind == InputKind.USER_INPUT:
             continue
@@ -95,7 +99,8 @@ def import_exported(exported: torch.export.ExportedProgram, name: str) -> Progra
             tensor = exported.state_dict.get(spec.target)
             if tensor is None:
                 tensor = exported.constants[spec.target]
-            weights[spec.arg.name] = (spec.target, tensor)
+            key = names.get(_identity(tensor), spec.target)
+            weights[spec.arg.name] = (key, tensor)
             continue
         raise LLMIRError(
             f"{name} has an input that is no tensor: {spec.arg.name} "
@@ -274,13 +279,12 @@ def _spec(node: torch.fx.Node) -> TensorSpec:
 def _identity(tensor: torch.Tensor) -> Any:
     """Return what is equal for tensors that are the same memory."""
     return (
-        tensor.untyped_storage().data_ptr(),
+        # Not the address: what is on no device, or empty, has none.
+        tensor.untyped_storage()._cdata,
         tensor.storage_offset(),
         tensor.shape,
         tensor.stride(),
         tensor.dtype,
-        # Tensors without elements have no memory.
-        None if tensor.numel() else id(tensor),
     )
 
 
