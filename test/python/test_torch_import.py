@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.backends.common import aot_autograd
 from torch.export import Dim
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -26,7 +27,7 @@ from conftest import RunProgram
 from llmir import LLMIRError
 from llmir.safetensors import open_checkpoint
 from llmir.torch import forms, lowering
-from llmir.torch.importer import import_torch
+from llmir.torch.importer import decompositions, import_graph, import_torch
 from llmir.torch.program import Program
 from llmir.torch.views import runs
 from torch_reference import ReferenceProgram
@@ -72,6 +73,7 @@ def import_function(
 
 
 class TestModels:
+    @pytest.mark.capability("PyTorch", "{name}", "imported")
     @pytest.mark.parametrize("name", torch_models.VARIANTS)
     def test_outputs_are_those_of_pytorch(self, name: str) -> None:
         model, program = imported(name)
@@ -281,6 +283,48 @@ class TestFunctions:
                     assert np.array_equal(found, exact)
                 else:
                     assert np.abs(found - exact).max() < 5e-6 * np.abs(exact).max()
+
+
+class TestGraphs:
+    def test_what_torch_compile_traces(self) -> None:
+        def forward(module: Function, x: torch.Tensor) -> Any:
+            scale = torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 8])
+            return (x @ module.weight).view(-1, 4), x.shape[1], None, x * scale
+
+        graphs = []
+
+        def compile_graph(
+            graph_module: torch.fx.GraphModule, inputs: list[Any]
+        ) -> Callable[..., Any]:
+            graphs.append(graph_module)
+            return graph_module.forward
+
+        module = Function(forward)
+        backend = aot_autograd(
+            fw_compiler=compile_graph, decompositions=decompositions()
+        )
+        with torch.no_grad():
+            torch.compile(module, backend=backend, dynamic=True)(torch.ones(3, 5, 8))
+        (graph_module,) = graphs
+        placeholders = graph_module.graph.find_nodes(op="placeholder")
+        (weight,) = (
+            node.name
+            for node in placeholders
+            if isinstance(node.meta["val"], torch.Tensor)
+            and node.meta["val"].shape == (8, 8)
+        )
+        program = import_graph(graph_module, {weight: ("weight", module.weight)})
+        assert set(program.parameters) == {"weight", "_tensor_constant0"}
+        # Sizes are numbers of their own, and only those that are used.
+        scalars = [spec for spec in program.inputs if spec.shape is None]
+        (x,) = (spec for spec in program.inputs if spec.shape is not None)
+        assert x.shape == (None, None, 8)
+        assert 1 <= len(scalars) <= 2
+        arguments = re.search(r"@main\((.*?)\) ->", program.text)
+        assert arguments is not None
+        assert arguments[1].count(": i64") == len(scalars)
+        shapes = [spec.shape for spec in program.outputs]
+        assert shapes == [(None, 4), None, (None, None, 8)]
 
 
 class TestTable:

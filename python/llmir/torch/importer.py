@@ -212,11 +212,10 @@ def _prepared(
         else:
             leaves.append((None, leaf))
     graph.output(tuple(returned))
-    first = next(iter(graph.nodes))
     for node in list(graph.nodes):
         if node.op == "get_attr":
             tensor = _attribute(graph_module, str(node.target))
-            with graph.inserting_before(first):
+            with graph.inserting_before(next(iter(graph.nodes))):
                 moved = graph.placeholder(re.sub(r"\W", "_", str(node.target)))
             moved.meta = dict(node.meta)
             moved.meta.setdefault("val", tensor)

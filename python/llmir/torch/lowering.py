@@ -24,7 +24,7 @@ from torch_mlir.passmanager import PassManager
 
 from llmir import _native
 from llmir.errors import LLMIRError
-from llmir.torch.translate import UnknownFormError, write_function
+from llmir.torch.translate import UnknownFormError, line_in, write_function
 
 PIPELINES = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -93,14 +93,14 @@ def lower_module(module: Any, keys: Mapping[int, str]) -> str:
         message = found[0].message if found else str(error)
         raise LoweringError(
             f"torch-mlir cannot lower this ({message.splitlines()[0]})",
-            _innermost(str(found[0].location) if found else ""),
+            line_in(found[0].location) if found else "",
         ) from None
     functions = [op.operation for op in module.body.operations]
     for function in functions:
         if function.name != "func.func":
             raise LoweringError(
                 f"the op {function.name} of torch-mlir has no translation to MLIR 18",
-                _innermost(str(function.location)),
+                line_in(function.location),
             )
     (function,) = functions
     try:
@@ -145,11 +145,6 @@ def _import(graph: torch.fx.Graph) -> Any:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LLMIRError(f"torch-mlir cannot import the graph: {first}") from error
     return importer.module
-
-
-def _innermost(location: str) -> str:
-    match = re.search(r'"([^"]+)":(\d+):\d+', location)
-    return f"{match[1]}:{match[2]}" if match else ""
 
 
 def _ops_at(graph: torch.fx.Graph, line: str) -> str:

@@ -139,12 +139,13 @@ class Writer:
         """Write an op of the program by its entry in the table."""
         form = forms.FORMS.get(op.name)
         if form is None:
-            raise UnknownFormError(f"the op {op.name}", location_of(op))
+            raise UnknownFormError(f"the op {op.name}", line_in(op.location))
         try:
             properties = form.properties(op)
             form.write(self, op, properties)
         except ValueError as error:
-            raise UnknownFormError(f"{error} of {op.name}", location_of(op)) from None
+            line = line_in(op.location)
+            raise UnknownFormError(f"{error} of {op.name}", line) from None
 
     def nested(self) -> list[str]:
         """Begin a region; return what `close` needs."""
@@ -233,10 +234,10 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def location_of(op: Any) -> str:
-    """Return the Python code that an op comes from, `file:line`, or nothing.
+def line_in(location: Any) -> str:
+    """Return the line of Python code that a location has, `file:line`, or nothing.
 
     torch-mlir keeps the whole stack, innermost first.
     """
-    match = re.search(r'"([^"]+)":(\d+):\d+', str(op.location))
+    match = re.search(r'"([^"]+)":(\d+):\d+', str(location))
     return f"{match[1]}:{match[2]}" if match else ""
