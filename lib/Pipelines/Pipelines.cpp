@@ -54,10 +54,18 @@ void llmir::buildOptimizePipeline(OpPassManager &manager,
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
   manager.addNestedPass<func::FuncOp>(llm::createLLMFuseRopeAppend());
-  if (options.quantize != "none")
-    manager.addPass(llm::createLLMQuantizeWeights(
-        {options.quantize, options.quantizeGroupSize,
-         options.quantizeAsymmetric, options.quantizeScales}));
+  if (options.quantize != "none") {
+    llm::LLMQuantizeWeightsOptions quantize;
+    quantize.format = options.quantize;
+    quantize.groupSize = options.quantizeGroupSize;
+    quantize.asymmetric = options.quantizeAsymmetric;
+    quantize.scales = options.quantizeScales;
+    quantize.head = options.quantizeHead;
+    SmallVector<std::string> exclude(options.quantizeExclude.begin(),
+                                     options.quantizeExclude.end());
+    quantize.exclude = exclude;
+    manager.addPass(llm::createLLMQuantizeWeights(quantize));
+  }
   manager.addPass(llm::createLLMPackParameters());
   addCleanup(manager);
 }

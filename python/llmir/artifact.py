@@ -95,8 +95,8 @@ def finish_artifact(
     if kept:
         notes.append(
             f"{kept} {'weight' if kept == 1 else 'weights'} not quantized, since "
-            "no group of 32 inputs or more divides a row, a row is too long, or "
-            "the program has the weight packed already"
+            "--quantize-exclude or --quantize-head leaves it out, no group of 32 "
+            "inputs or more divides a row, or a row is too long"
         )
     return size, notes
 

@@ -8,9 +8,11 @@ the only place that spells it for each of them.
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 
 from llmir.errors import LLMIRError
+from llmir.files import shown
 
 NONE = "none"
 FORMATS = (NONE, "int8", "int4", "w8a8", "w4a8")
@@ -33,6 +35,10 @@ class Quantization:
     scales: the type of scales, one of SCALES; `auto` is f32 for rows, f16 for groups.
     kv_cache: what the KV cache holds, one of CACHE_TYPES; `auto` is what it holds in
         the program.
+    head: the format of the product that makes the logits; `auto` is that of the
+        others, `none` leaves it as it is.
+    exclude: patterns of the keys of weights that stay as they are, as
+        `--llm-quantize-weights` reads them.
     """
 
     format: str = NONE
@@ -40,6 +46,8 @@ class Quantization:
     asymmetric: bool = False
     scales: str = AUTO
     kv_cache: str = AUTO
+    head: str = AUTO
+    exclude: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise LLMIRError if there is no such way to store weights or the cache."""
@@ -57,10 +65,23 @@ class Quantization:
                 f"--quantize-scales must be one of {', '.join(SCALES)}, not "
                 f"{self.scales}"
             )
+        if self.head not in (AUTO, *FORMATS):
+            raise LLMIRError(
+                f"--quantize-head must be one of {', '.join((AUTO, *FORMATS))}, not "
+                f"{self.head}"
+            )
+        for pattern in self.exclude:
+            # What MLIR reads as one word of an option's list.
+            if not re.fullmatch(r"(?:[\w.*?/:+-]|\[[\w^-]+\])+", pattern):
+                raise LLMIRError(
+                    f"--quantize-exclude has the pattern {shown(pattern)!r}; a pattern "
+                    "is a key with *, ? and [ab] in it, and several have commas between"
+                )
         if self.format == NONE and self != Quantization(kv_cache=self.kv_cache):
             raise LLMIRError(
-                "--quantize-group-size, --quantize-asymmetric and --quantize-scales "
-                "say how weights are quantized, and need --quantize"
+                "--quantize-group-size, --quantize-asymmetric, --quantize-scales, "
+                "--quantize-head and --quantize-exclude say how weights are quantized, "
+                "and need --quantize"
             )
         size = self.group_size or 0
         if size % GROUP_MULTIPLE or not 0 <= size <= MOST_IN_GROUP:
@@ -89,6 +110,10 @@ class Quantization:
             given.append(("quantize-asymmetric", "true"))
         if self.scales != AUTO:
             given.append(("quantize-scales", self.scales))
+        if self.head != AUTO:
+            given.append(("quantize-head", self.head))
+        if self.exclude:
+            given.append(("quantize-exclude", ",".join(self.exclude)))
         if self.kv_cache != AUTO:
             given.append(("kv-cache-dtype", self.kv_cache))
         return given
@@ -130,6 +155,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the type of scales (default: f32 for whole rows, f16 for groups)",
     )
     parser.add_argument(
+        "--quantize-head",
+        choices=(AUTO, *FORMATS),
+        default=AUTO,
+        help="the format of the head, which makes the logits; none leaves it as it is "
+        "(default: auto, that of the others)",
+    )
+    parser.add_argument(
+        "--quantize-exclude",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="PATTERN,...",
+        help="leave out the weights whose keys match, as a whole or up to the last "
+        "dot: lm_head, model.layers.0.*, *.down_proj",
+    )
+    parser.add_argument(
         "--kv-cache-dtype",
         choices=(AUTO, *CACHE_TYPES),
         default=AUTO,
@@ -146,6 +186,8 @@ def from_arguments(arguments: argparse.Namespace) -> Quantization:
         arguments.quantize_asymmetric,
         arguments.quantize_scales,
         arguments.kv_cache_dtype,
+        arguments.quantize_head,
+        arguments.quantize_exclude,
     )
 
 

@@ -10,8 +10,10 @@ format says; so its logits are those of the compiled model but for the order of 
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -389,6 +391,20 @@ def test_same_answer(
         (Quantization(group_size=32), "say how weights are quantized, and need --quan"),
         (Quantization(asymmetric=True), "say how weights are quantized, and need "),
         (Quantization(scales="f16"), "say how weights are quantized, and need "),
+        (Quantization(head="int8"), "say how weights are quantized, and need "),
+        (Quantization(exclude=("x",)), "say how weights are quantized, and need "),
+        (Quantization("int8", head="int3"), "--quantize-head must be one of auto, no"),
+        (
+            Quantization("int8", exclude=("a", "")),
+            "has the pattern ''; a pattern is a ",
+        ),
+        (Quantization("int8", exclude=("a b",)), "has the pattern 'a b'; a pattern is"),
+        (Quantization("int8", exclude=("{a}",)), "has the pattern '{a}'; a pattern is"),
+        (
+            Quantization("int8", exclude=("lm_head", "head")),
+            "exclude has the pattern 'head', which matches no parameter",
+        ),
+        (Quantization("int8", exclude=("[a",)), r"has the pattern '\[a'; a pattern is"),
     ],
 )
 def test_refused(
@@ -401,6 +417,83 @@ def test_refused(
             quantization=quantization,
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("shape", "quantization", "kinds"),
+    [
+        (
+            "gqa",
+            Quantization("int4", exclude=("*.down_proj", "model.layers.0.*")),
+            {"model.layers.1.mlp.down_proj": None, "model.layers.0.mlp.up_proj": None},
+        ),
+        ("gqa", Quantization("int4", head="int8"), {"lm_head": "int8"}),
+        ("gqa", Quantization("w8a8", head="none"), {"lm_head": None}),
+        ("tied", Quantization("w4a8", head="w8a8"), {"model.embed_tokens": "int8"}),
+        (
+            "biases",
+            Quantization("int8", exclude=("*.q_proj",)),
+            {
+                "model.layers.1.self_attn.v_proj": None,
+                "model.layers.1.self_attn.o_proj": "int8",
+            },
+        ),
+    ],
+)
+def test_left_out(
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
+    shape: str,
+    quantization: Quantization,
+    kinds: dict[str, str | None],
+) -> None:
+    """What is quantized how, and that it still is the model."""
+    artifact = make_artifact(shape, "float32", "native", quantization)
+    weights = quantized_weights(artifact)
+    facts = json.loads((artifact / "manifest.json").read_text())["quantization"]
+    stored = safetensors.torch.load_file(
+        make_model(shape, "float32") / "model.safetensors"
+    )
+    default = {"w8a8": "int8", "w4a8": "int4"}.get(
+        quantization.format, quantization.format
+    )
+    found = 0
+    for key, tensor in stored.items():
+        name = key.removesuffix(".weight")
+        if len(tensor.shape) < 2 or (name == "model.embed_tokens" and shape != "tied"):
+            continue
+        out = any(fnmatch.fnmatchcase(name, text) for text in quantization.exclude)
+        expected = kinds.get(name, None if out else default)
+        if shape == "biases" and re.search("[qkv]_proj", name):
+            expected = None
+        assert (weights[key][0]["kind"] if key in weights else None) == expected, key
+        found += expected is not None
+    assert found == len(weights)
+    assert sum(entry["tensors"] for entry in facts["weights"]) <= found
+    assert (facts["tensors_kept"] > 0) == (None in kinds.values())
+    rounding = rounding_of(quantization)
+    reference = reference_model(make_model(shape, "float32"), artifact, rounding)
+    ids = prompts(reference)
+    logits = [tiny.transformers_logits(reference, each) for each in ids]
+    model = llmir.load(artifact)
+    errors = row_errors([model.forward(each) for each in ids], logits)
+    assert np.median(errors) < 2e-6
+    assert errors.max() < ALL_ROUNDING[rounding]
+
+
+def test_packed_programs_are_refused(
+    make_model: MakeModel, run_program: RunProgram, tmp_path: Path
+) -> None:
+    """What `--emit=optimized` writes has chosen the layout of its weights."""
+    directory, program = make_model("gqa", "float32"), tmp_path / "packed.mlir"
+    compile_model(str(directory), program, emit="optimized")
+    result = run_program(
+        *("-m", "llmir.compile", program, f"--weights={directory}"),
+        *("-o", tmp_path / "out.llmir", "--quantize=int8"),
+    )
+    assert result.returncode == 1
+    assert "the weight is packed already, and cannot be quantized" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["packed.mlir"]
 
 
 @pytest.mark.parametrize("stage", ["llm", "linalg"])

@@ -38,6 +38,14 @@ struct OptimizePipelineOptions
       *this, "quantize-scales",
       llvm::cl::desc("The type of the scales: auto, f32, f16 or bf16"),
       llvm::cl::init("auto")};
+  Option<std::string> quantizeHead{
+      *this, "quantize-head",
+      llvm::cl::desc("The format of the product that makes the logits: auto, "
+                     "which is that of the others, none, or a format"),
+      llvm::cl::init("auto")};
+  ListOption<std::string> quantizeExclude{
+      *this, "quantize-exclude",
+      llvm::cl::desc("Patterns of the keys of weights that stay as they are")};
   Option<std::string> kvCacheDtype{
       *this, "kv-cache-dtype",
       llvm::cl::desc("What the KV cache holds: auto, which leaves it as it is, "

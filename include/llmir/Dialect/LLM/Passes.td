@@ -286,6 +286,19 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
     is. Whole rows have scales in f32 and groups in f16, unless `scales` says
     otherwise.
 
+    `head` is the format of the product that makes the logits, the last one before
+    a result of a public function: `auto` is that of the others, `none` leaves it as
+    it is. `group-size` says nothing about a head of another format.
+
+    `exclude` names weights that stay as they are, by patterns of their keys, as
+    a shell's: `*` is any text, `?` one character, `[ab]` one of some. A pattern
+    must match a key as a whole, or all of it before the last dot: `lm_head`
+    matches `lm_head.weight`, and `*.down_proj` that of each layer. A product of
+    several weights stays if one of them is named. A function whose calls differ
+    in what is named becomes two. A pattern that matches no parameter is an error,
+    and so is a weight that is packed already: quantizing comes before
+    `--llm-pack-parameters`.
+
     ```mlir
     // llmir-opt --llm-quantize-weights=format=w8a8
     func.func @step(%x: tensor<?x192xf32>) -> tensor<?x64xf32> {
@@ -320,12 +333,18 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
     Option<"asymmetric", "asymmetric", "bool", "false",
            "Give groups a zero point as well">,
     Option<"scales", "scales", "std::string", "\"auto\"",
-           "The type of scales: auto, f32, f16 or bf16">
+           "The type of scales: auto, f32, f16 or bf16">,
+    Option<"head", "head", "std::string", "\"auto\"",
+           "The format of the product that makes the logits: auto, none or a format">,
+    ListOption<"exclude", "exclude", "std::string",
+               "Patterns of the keys of weights that stay as they are">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect"];
   let statistics = [
     Statistic<"numQuantized", "num-quantized", "Number of weights quantized">,
-    Statistic<"numKept", "num-kept", "Number of products that stay as they are">
+    Statistic<"numKept", "num-kept", "Number of products that stay as they are">,
+    Statistic<"numCopied", "num-copied",
+              "Number of functions copied since their calls differ in what stays">
   ];
 }
 
