@@ -56,6 +56,82 @@ def LLMVerifyStep : Pass<"llm-verify-step", "::mlir::ModuleOp"> {
   }];
 }
 
+def LLMIntroduceKVCache : Pass<"llm-introduce-kv-cache", "::mlir::ModuleOp"> {
+  let summary = "Turn a function over whole sequences into a step over a cache";
+  let description = [{
+    Turns a function that computes the logits of whole sequences, in the form that
+    raising gives it, into `@step` over a ragged batch of new tokens and a
+    `!llm.paged_kv_cache`, as the importer writes it.
+
+    The function takes token ids, [sequences, tokens]; either they are the whole
+    sequences, or past keys and values come along, which a `tensor.concat`
+    continues, and which the function then also returns. Each `llm.attention` must
+    be causal and see the tokens of its own sequence, all of them or a window.
+    Whatever else there is must treat each token by itself and may use its
+    position: weights are the same for all, sums go along other dimensions than
+    those of tokens, and the place in a sequence counts from its past. This is
+    checked, op by op and through calls of private functions. What is in the way
+    is said, and then nothing is changed.
+
+    An attention becomes an `llm.append_kv` and an `llm.paged_attention` of a layer
+    of its own; functions of layers get the cache, their layers' numbers and what
+    they need of the batch as arguments. The rows whose logits are asked for are
+    picked as early as what follows is for logits only. RoPE tables get
+    `max-seq-len` positions. Sizes go into the module's attribute `llm.model`, whose
+    other facts stay.
+
+    A program that has a step over a cache already is left as it is.
+
+    ```mlir
+    // llmir-opt --llm-introduce-kv-cache=max-seq-len=64
+    func.func @main(%ids: tensor<1x?xi64>) -> tensor<1x?x8xf32> {
+      %embed = llm.parameter "model"::"embed" : tensor<8x4xf32>
+      %flat = tensor.collapse_shape %ids [[0, 1]]
+        : tensor<1x?xi64> into tensor<?xi64>
+      %ids32 = arith.trunci %flat : tensor<?xi64> to tensor<?xi32>
+      %h = llm.embedding %ids32, %embed
+        : (tensor<?xi32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+      %heads = tensor.expand_shape %h [[0, 1], [2, 3]]
+        : tensor<?x4xf32> into tensor<1x?x1x4xf32>
+      %attn = llm.attention %heads, %heads, %heads {causal}
+        : (tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>)
+        -> tensor<1x?x1x4xf32>
+      %rows = tensor.collapse_shape %attn [[0, 1], [2, 3]]
+        : tensor<1x?x1x4xf32> into tensor<?x4xf32>
+      %logits = llm.linear %rows, %embed
+        : (tensor<?x4xf32>, tensor<8x4xf32>) -> tensor<?x8xf32>
+      %result = tensor.expand_shape %logits [[0, 1], [2]]
+        : tensor<?x8xf32> into tensor<1x?x8xf32>
+      return %result : tensor<1x?x8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    ...
+    ```
+  }];
+  let options = [
+    Option<"function", "function", "std::string", "\"main\"",
+           "The function to turn into a step">,
+    Option<"maxSeqLen", "max-seq-len", "int64_t", "0",
+           "The longest sequence; 0 for what llm.model or the tables of positions "
+           "say">,
+    Option<"blockSize", "block-size", "int64_t", "16",
+           "The positions in a block of the cache, a power of two">,
+    Option<"dtype", "dtype", "std::string", "\"auto\"",
+           "What the cache holds: int8, int4, f32, bf16 or f16, or auto for the "
+           "type of the keys">
+  ];
+  let statistics = [
+    Statistic<"numLayers", "num-layers", "Number of attentions over the cache">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"
+  ];
+}
+
 def LLMMergeProducts : Pass<"llm-merge-products", "::mlir::ModuleOp"> {
   let summary = "Turn products of the same input into one";
   let description = [{
