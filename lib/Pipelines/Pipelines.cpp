@@ -31,6 +31,8 @@ void llmir::buildRaisePipeline(OpPassManager &manager,
   };
   addCleanup(manager);
   simplify();
+  manager.addNestedPass<func::FuncOp>(createRaiseRope());
+  manager.addNestedPass<func::FuncOp>(createRaiseAttention());
   manager.addNestedPass<func::FuncOp>(createRaiseEmbedding());
   manager.addNestedPass<func::FuncOp>(createRaiseLinear());
   manager.addNestedPass<func::FuncOp>(createRaiseNorm());

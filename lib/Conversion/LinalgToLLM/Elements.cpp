@@ -320,7 +320,9 @@ Expr Elements::computeSize(Value tensor, int64_t dim) {
   }
   if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
     Expr product = exprs.integer(1);
-    for (int64_t source : collapse.getReassociationIndices()[dim])
+    SmallVector<ReassociationIndices> groups =
+        collapse.getReassociationIndices();
+    for (int64_t source : groups[dim])
       product = exprs.mul(product, size(collapse.getSrc(), source));
     return product;
   }
@@ -378,7 +380,8 @@ SmallVector<Expr> Elements::reshape(ArrayRef<Expr> from, ArrayRef<Expr> to,
         break;
     }
     if (i - firstFrom == 1 && j - firstTo == 1) {
-      found[firstFrom] = indices[firstTo];
+      found[firstFrom] =
+          exprs.asInteger(left) == 1 ? exprs.integer(0) : indices[firstTo];
       continue;
     }
     Expr place = exprs.integer(0);

@@ -226,7 +226,9 @@ bool Expressions::isNotNegative(Polynomial terms) {
   // What is subtracted is largest where its variables are. Each turn takes one
   // variable away, so there are few; sizes of sizes are not variables.
   for (int turn = 0; turn < 32; ++turn) {
+    bool isSettled = true;
     const Monomial *negative = nullptr;
+    auto isVariable = [](Expr e) { return e->kind == Kind::Variable; };
     for (const auto &[monomial, coefficient] : terms) {
       if (coefficient == 0)
         continue;
@@ -234,15 +236,15 @@ bool Expressions::isNotNegative(Polynomial terms) {
             return e->kind != Kind::Product && isNotNegative(e);
           }))
         return false;
-      if (coefficient < 0 && !negative)
+      isSettled &= coefficient > 0;
+      if (coefficient < 0 && llvm::any_of(monomial, isVariable))
         negative = &monomial;
     }
-    if (!negative)
+    if (isSettled)
       return true;
-    auto variable = llvm::find_if(
-        *negative, [](Expr e) { return e->kind == Kind::Variable; });
-    if (variable == negative->end())
+    if (!negative)
       return false;
+    auto variable = llvm::find_if(*negative, isVariable);
     Monomial rest = *negative;
     int64_t coefficient = terms[rest];
     Expr largest = sub((*variable)->operands[0], integer(1));

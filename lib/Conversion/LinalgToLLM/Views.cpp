@@ -449,15 +449,23 @@ Emitter::layoutOf(ArrayRef<View> views, ArrayRef<Expr> variables) {
       elementCount = exprs.mul(elementCount, size);
     if (elementCount != count)
       continue;
+    // A size of 1 has the index 0 alone.
+    SmallVector<Expr> place = view.indices;
+    for (Expr &index : place)
+      for (Expr variable : variables)
+        if (exprs.asInteger(variable->operands[0]) == 1)
+          index = exprs.substitute(index, variable, exprs.integer(0));
     SmallVector<int64_t> order(variables.size());
     std::iota(order.begin(), order.end(), 0);
     do {
       SmallVector<Expr> sizes, indices;
       for (int64_t dim : order) {
         sizes.push_back(variables[dim]->operands[0]);
-        indices.push_back(variables[dim]);
+        indices.push_back(exprs.asInteger(sizes.back()) == 1
+                              ? exprs.integer(0)
+                              : variables[dim]);
       }
-      if (elements.reshape(from, sizes, indices) == view.indices)
+      if (elements.reshape(from, sizes, indices) == place)
         return Layout{view, order};
     } while (std::next_permutation(order.begin(), order.end()));
   }

@@ -27,6 +27,9 @@ namespace {
 /// The longest head that is written out.
 constexpr int64_t kMostDims = 1024;
 
+/// What a tensor may hold.
+constexpr int kCosine = 1, kSine = 2;
+
 /// An element of the source, or less it, times a cosine or sine if there is
 /// one.
 struct Term {
@@ -40,11 +43,13 @@ struct Term {
 struct Match {
   Value root;
   SmallVector<Expr> tokens;
+  /// For each dimension of the root its place among tokens, head and dimension.
+  SmallVector<int64_t> order;
   /// All but the last dimension of the root, and that one.
   SmallVector<Expr> variables;
-  Expr head, dim;
+  Expr head = nullptr, dim = nullptr;
   Emitter::Layout layout;
-  Expr position;
+  Expr position = nullptr;
   int64_t half = 0;
   bool interleaved = false;
   double factor = 1.0;
@@ -77,6 +82,7 @@ private:
                   SmallVectorImpl<Term> &terms);
   bool parseAngle(Expr angle, int64_t index, Match &found);
   bool arrange(Match &found, SmallVector<Expr> place, Value source);
+  int wavesOf(Value value);
   LogicalResult replace(const Match &match);
   std::pair<Value, Value> table(Emitter &emitter, const Match &match,
                                 OpBuilder &builder, Location loc);
@@ -95,6 +101,7 @@ private:
   /// Positions and tables that there are, by what they hold.
   DenseMap<Expr, Value> positions;
   std::vector<std::pair<Match, std::pair<Value, Value>>> tables;
+  DenseMap<Value, int> waves;
   /// What lies between a source and a root that were matched.
   DenseSet<Operation *> inside;
 };
@@ -366,8 +373,43 @@ bool Raiser::arrange(Match &found, SmallVector<Expr> place, Value source) {
     return false;
   found.layout = *layout;
   // Of the positions, nothing but tokens may be read.
-  return !exprs.dependsOn(found.position, found.head) &&
-         !exprs.dependsOn(found.position, found.dim);
+  if (exprs.dependsOn(found.position, found.head) ||
+      exprs.dependsOn(found.position, found.dim))
+    return false;
+  for (Expr variable : found.variables)
+    found.order.push_back(llvm::find(ordered, variable) - ordered.begin());
+  found.order.push_back(found.order.size());
+  // Queries and keys have the same tokens, whatever dimensions these are.
+  for (auto [number, token] : llvm::enumerate(found.tokens)) {
+    Expr common = variable(-10 - static_cast<int64_t>(number),
+                           token->operands[0]);
+    found.position = exprs.substitute(found.position, token, common);
+    token = common;
+  }
+  return true;
+}
+
+/// Whether a tensor has nothing but cosines and sines, and of which it has some.
+int Raiser::wavesOf(Value value) {
+  if (auto found = waves.find(value); found != waves.end())
+    return found->second;
+  waves[value] = 0;
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return 0;
+  int found = (has<math::CosOp>(op) ? kCosine : 0) |
+              (has<math::SinOp>(op) ? kSine : 0);
+  if (!found && isElementwise(op))
+    for (Value source : sourcesOf(op)) {
+      Operation *made = source.getDefiningOp();
+      if (isa_and_nonnull<arith::ConstantOp, tensor::EmptyOp>(made))
+        continue;
+      int wave = wavesOf(source);
+      if (!wave)
+        return 0;
+      found |= wave;
+    }
+  return waves[value] = found;
 }
 
 std::optional<Match> Raiser::match(Value root) {
@@ -380,7 +422,7 @@ std::optional<Match> Raiser::match(Value root) {
   // cosines and sines.
   Block *block = root.getDefiningOp()->getBlock();
   SmallVector<Value> frontier = {root};
-  bool hasCosine = false, hasSine = false;
+  int waves = 0;
   SmallVector<Operation *> passed;
   for (int steps = 0; steps < 96; ++steps) {
     if (frontier.empty())
@@ -391,7 +433,7 @@ std::optional<Match> Raiser::match(Value root) {
           return x && y ? x->isBeforeInBlock(y) : !x && y;
         });
     Value value = *last;
-    if (frontier.size() == 1 && value != root && hasCosine && hasSine)
+    if (frontier.size() == 1 && value != root && waves == (kCosine | kSine))
       if (auto found = match(root, value)) {
         inside.insert(passed.begin(), passed.end());
         return found;
@@ -402,12 +444,11 @@ std::optional<Match> Raiser::match(Value root) {
     frontier.erase(last);
     passed.push_back(op);
     for (Value source : sourcesOf(op)) {
-      Operation *made = source.getDefiningOp();
-      if (made && has<math::CosOp, math::SinOp>(made)) {
-        hasCosine |= has<math::CosOp>(made);
-        hasSine |= has<math::SinOp>(made);
+      if (int wave = wavesOf(source)) {
+        waves |= wave;
         continue;
       }
+      Operation *made = source.getDefiningOp();
       bool isMade = made && !isa<arith::ConstantOp, tensor::EmptyOp,
                                  linalg::FillOp>(made);
       if ((!made || isMade) && !llvm::is_contained(frontier, source))
@@ -531,15 +572,8 @@ LogicalResult Raiser::replace(const Match &match) {
     sizes.push_back(match.head->operands[0]);
   sizes.push_back(match.dim->operands[0]);
   Value back = emitter.reshape(rotated, sizes);
-  SmallVector<Expr> now = match.tokens;
-  if (hasHead)
-    now.push_back(match.head);
-  SmallVector<int64_t> order;
-  for (Expr variable : match.variables)
-    order.push_back(llvm::find(now, variable) - now.begin());
-  order.push_back(now.size());
-  if (back && !llvm::is_sorted(order))
-    back = emitter.transpose(back, order);
+  if (back && !llvm::is_sorted(match.order))
+    back = emitter.transpose(back, match.order);
   if (!back)
     return failure();
   Value root = match.root;

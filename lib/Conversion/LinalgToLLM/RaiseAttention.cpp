@@ -82,7 +82,8 @@ std::optional<Contraction> contractionOf(Operation *op) {
 
 /// The indices that an attention is a function of.
 struct Indices {
-  Expr batch, head, query, key, dim;
+  Expr batch = nullptr, head = nullptr, query = nullptr, key = nullptr,
+       dim = nullptr;
 };
 
 /// What an attention is made of.
@@ -409,8 +410,10 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
     if (heads % kvHeads != 0)
       continue;
     Expr kvHead = variable("kv_head", exprs.integer(kvHeads));
-    Expr member = variable("member", exprs.integer(heads / kvHeads));
-    Expr head = exprs.add(exprs.scale(kvHead, heads / kvHeads), member);
+    int64_t group = heads / kvHeads;
+    Expr head = exprs.scale(kvHead, group);
+    if (group > 1)
+      head = exprs.add(head, variable("member", exprs.integer(group)));
     auto of = [&](Value tensor, SmallVector<Expr> place, double &scale) {
       for (Expr &index : place)
         index = exprs.substitute(index, indices.head, head);
