@@ -17,6 +17,12 @@ namespace llmir {
 /// The compiled step, by its name in every program.
 inline constexpr llvm::StringLiteral kStepFunction = "step";
 
+/// A compiled function of tensors, by its name in every program.
+inline constexpr llvm::StringLiteral kMainFunction = "main";
+
+/// Of an allocation: the result of the function that it becomes.
+inline constexpr llvm::StringLiteral kResultAttr = "llm.result";
+
 /// Marks functions that the runtime calls over ranges of rows.
 inline constexpr llvm::StringLiteral kRowLoopAttr = "llm.row_loop";
 

@@ -130,6 +130,51 @@ void llmir::buildCPUPipeline(OpPassManager &manager,
   buildLLVMPipeline(manager);
 }
 
+void llmir::buildOptimizeFunctionPipeline(OpPassManager &manager) {
+  manager.addPass(createPrepareFunction());
+  addCleanup(manager);
+  manager.addPass(llm::createLLMMergeProducts());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+  manager.addPass(llm::createLLMPackParameters());
+  addCleanup(manager);
+}
+
+void llmir::buildFunctionBuffersPipeline(OpPassManager &manager) {
+  manager.addPass(createConvertLLMToKernels());
+  manager.addPass(createConvertLLMToLinalg({/*keepKernels=*/true}));
+  manager.addNestedPass<func::FuncOp>(createConvertElementwiseToLinalgPass());
+  // One op for each chain of them, whatever they are called.
+  manager.addNestedPass<func::FuncOp>(createLinalgGeneralizationPass());
+  manager.addNestedPass<func::FuncOp>(createLinalgElementwiseOpFusionPass());
+  manager.addNestedPass<func::FuncOp>(
+      memref::createResolveRankedShapeTypeResultDimsPass());
+  addCleanup(manager);
+  manager.addNestedPass<func::FuncOp>(createStoreBooleans());
+  manager.addPass(createAssignParameters());
+
+  bufferization::OneShotBufferizationOptions bufferize;
+  bufferize.bufferizeFunctionBoundaries = true;
+  bufferize.allowReturnAllocsFromLoops = true;
+  bufferize.setFunctionBoundaryTypeConversion(
+      bufferization::LayoutMapOption::IdentityLayoutMap);
+  manager.addPass(bufferization::createOneShotBufferizePass(bufferize));
+  addCleanup(manager);
+  manager.addNestedPass<func::FuncOp>(createReshapeBuffers());
+  manager.addNestedPass<func::FuncOp>(createReturnResults());
+  addCleanup(manager);
+  manager.addNestedPass<func::FuncOp>(createVectorizeRows());
+  addCleanup(manager);
+  manager.addNestedPass<func::FuncOp>(createReleaseBuffers());
+}
+
+void llmir::buildFunctionPipeline(OpPassManager &manager) {
+  buildOptimizeFunctionPipeline(manager);
+  buildFunctionBuffersPipeline(manager);
+  buildLLVMPipeline(manager);
+}
+
 void llmir::registerPipelines() {
   PassPipelineRegistration<RaisePipelineOptions>(
       "llm-raise", "Raise an exported program from linalg to the llm dialect",
@@ -153,4 +198,17 @@ void llmir::registerPipelines() {
       "Lower a program to the LLVM dialect for the CPU: llm-optimize, "
       "llm-to-buffers and llm-to-llvm",
       buildCPUPipeline);
+  PassPipelineRegistration<>(
+      "llm-optimize-function",
+      "Optimize a function of tensors within the llm dialect",
+      buildOptimizeFunctionPipeline);
+  PassPipelineRegistration<>(
+      "llm-function-to-buffers",
+      "Lower an optimized function to buffers and vector code",
+      buildFunctionBuffersPipeline);
+  PassPipelineRegistration<>(
+      "llm-function-pipeline",
+      "Lower a function of tensors to the LLVM dialect for the CPU: "
+      "llm-optimize-function, llm-function-to-buffers and llm-to-llvm",
+      buildFunctionPipeline);
 }

@@ -388,6 +388,28 @@ public:
     return toText(std::move(functions));
   }
 
+  nb::dict signature() {
+    auto main = module->lookupSymbol<func::FuncOp>("main");
+    if (!main)
+      throw nb::value_error("the program has no function main");
+    nb::list inputs, results;
+    for (unsigned i = 0; i < main.getNumArguments(); ++i) {
+      nb::dict entry = describeArray(main.getArgumentTypes()[i]);
+      auto name = main.getArgAttrOfType<StringAttr>(i, "llm.name");
+      entry["name"] = name ? name.str() : std::string();
+      inputs.append(entry);
+    }
+    for (Type type : main.getResultTypes()) {
+      nb::dict entry = describeArray(type);
+      entry["name"] = std::string();
+      results.append(entry);
+    }
+    nb::dict result;
+    result["inputs"] = inputs;
+    result["results"] = results;
+    return result;
+  }
+
   nb::list executed() {
     auto step = module->lookupSymbol<func::FuncOp>("step");
     if (!step)
@@ -435,6 +457,17 @@ private:
       throw std::runtime_error(std::string("the program has no attribute ") +
                                name + "; run llm-cpu-pipeline first");
     return value;
+  }
+
+  /// A tensor, or a number, at the border of a function.
+  static nb::dict describeArray(Type type) {
+    nb::dict result;
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    result["dtype"] = nameOf(tensor ? tensor.getElementType() : type);
+    result["shape"] = nb::none();
+    if (tensor)
+      result["shape"] = sizesOf(tensor.getShape());
+    return result;
   }
 
   /// A tensor of a weight file.
@@ -576,6 +609,10 @@ NB_MODULE(_compiler, m) {
       .def_prop_ro("inputs", &Program::inputs,
                    "What each public function takes and returns, as JSON: see "
                    "llmir/Dialect/LLM/InputConstraints.h.")
+      .def("signature", &Program::signature,
+           "What the function `main` takes and returns: `inputs` and `results` "
+           "with their name, dtype and shape, which has -1 where it is dynamic "
+           "and is None for a number.\n\nRaises ValueError if there is none.")
       .def("executed", &Program::executed,
            "The ops of the dialect that a step runs, in order and with calls "
            "followed: op, function, the number of the call (-1 in the step "

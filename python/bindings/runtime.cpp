@@ -2,6 +2,7 @@
 //
 // The Python module llmir._runtime: what a serving machine needs, and the
 // packing and checksums that the compiler uses. It links the runtime only.
+#include "function.h"
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"
 #include "llmir/runtime/engine.h"
@@ -261,6 +262,7 @@ std::pair<double, double> pack(Bytes src, const std::string &srcDtype,
 NB_MODULE(_runtime, m) {
   m.doc() = "The runtime of compiled models.";
   m.attr("ABI_VERSION") = LLMIR_ABI_VERSION;
+  registerFunctions(m);
 
   nb::class_<Model>(m, "Model", "A loaded artifact.")
       .def(

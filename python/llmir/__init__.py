@@ -6,32 +6,49 @@
     logits = model.forward([1, 2, 3])
     ids = model.generate([1, 2, 3], max_new_tokens=32)
 
-Importing the package loads nothing else: `load` and `Model` bring the native runtime
-when they are first used, and `import_torch` brings PyTorch.
+    program = llmir.import_torch(module, example_inputs)
+    function = llmir.compile_function(program.text, program.parameters)
+
+Importing the package loads nothing else: `load` and `Model` bring the native
+runtime when they are first used, `compile_function` the compiler too, and
+`import_torch` brings PyTorch and torch-mlir.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from llmir.errors import LLMIRError
 
 if TYPE_CHECKING:
+    from llmir.function import Function, compile_function
     from llmir.model import Model, load
     from llmir.torch import import_torch
 
 __version__ = "0.1.0"
-__all__ = ["LLMIRError", "Model", "__version__", "import_torch", "load"]
+__all__ = [
+    "Function",
+    "LLMIRError",
+    "Model",
+    "__version__",
+    "compile_function",
+    "import_torch",
+    "load",
+]
+
+# Where the names are that are imported when they are first used.
+_MODULES = {
+    "Function": "llmir.function",
+    "Model": "llmir.model",
+    "compile_function": "llmir.function",
+    "import_torch": "llmir.torch",
+    "load": "llmir.model",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is public when it is first used."""
-    if name in ("Model", "load"):
-        from llmir import model
-
-        return getattr(model, name)
-    if name == "import_torch":
-        from llmir import torch
-
-        return torch.import_torch
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is not a name of this module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -35,9 +35,15 @@ from llmir.quantization import (
     from_arguments,
 )
 from llmir.safetensors import open_checkpoint
-from llmir.target import find_target
+from llmir.target import Target, find_target
 
 STAGES = ("llm", "optimized", "linalg", "llvm", "asm", "artifact")
+
+# Of a program that is a function of tensors, the only one.
+FUNCTION = "function"
+
+# What a function of tensors goes through.
+FUNCTION_PIPELINE = "llm-function-pipeline"
 
 # For `llmir.artifact`, beside the files that an artifact keeps.
 LAYOUT = "layout.json"
@@ -56,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m llmir._codegen")
     parser.add_argument("program", type=Path, help="a program of the llm dialect")
     parser.add_argument("-o", dest="output", type=Path, required=True)
-    parser.add_argument("--emit", choices=STAGES, required=True)
+    parser.add_argument("--emit", choices=(*STAGES, FUNCTION), required=True)
     parser.add_argument("--target-cpu", default="native")
     parser.add_argument("--max-batch-tokens", type=int, default=512)
     add_arguments(parser)
@@ -125,6 +131,13 @@ def compile_program(arguments: argparse.Namespace) -> None:
     elif arguments.emit == "linalg":
         run("llm-to-linalg")
         output.write_text(str(module), encoding="utf-8")
+    elif arguments.emit == FUNCTION:
+        signature = module.signature()
+        run(FUNCTION_PIPELINE)
+        layout = {"signature": signature, "weights_bytes": module.weights_bytes}
+        write_code(module, compiler, target, output)
+        layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
+        (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
     else:
         facts = find_facts(module)
         if quantization.kv_cache != AUTO:
@@ -134,8 +147,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
-            "artifact": module.emit_object,
-        }[arguments.emit]
+        }.get(arguments.emit, module.emit_object)
         layout = {
             **facts,
             "target": {
@@ -155,14 +167,12 @@ def compile_program(arguments: argparse.Namespace) -> None:
             output.mkdir(exist_ok=True)
             check_room(module, output)
         try:
-            code = generate(emit, target.cpu, target.feature_string)
-            if isinstance(code, str):
+            if arguments.emit == "artifact":
+                write_code(module, compiler, target, output)
+            else:
+                code = generate(emit, target.cpu, target.feature_string)
                 output.write_text(code, encoding="utf-8")
                 return
-            object_file = output / "model.o"
-            object_file.write_bytes(code)
-            link(compiler.link_shared, object_file, output / CODE)
-            object_file.unlink()
         except LLMIRError as error:
             again = [sys.executable, "-m", "llmir._codegen", path]
             again += [
@@ -179,6 +189,18 @@ def compile_program(arguments: argparse.Namespace) -> None:
         optimized = parse()
         run_pipeline(optimized, optimize, path)
         (output / PROGRAM).write_text(str(optimized), encoding="utf-8")
+
+
+def write_code(module: Any, compiler: Any, target: Target, output: Path) -> None:
+    """Write the shared object of a module in the LLVM dialect to a directory.
+
+    Raises LLMIRError if it cannot be generated, or needs a symbol of others.
+    """
+    code = generate(module.emit_object, target.cpu, target.feature_string)
+    object_file = output / "model.o"
+    object_file.write_bytes(code)
+    link(compiler.link_shared, object_file, output / CODE)
+    object_file.unlink()
 
 
 def find_needs(module: Any) -> tuple[int, int]:

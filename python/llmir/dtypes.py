@@ -33,6 +33,15 @@ BFLOAT16 = DType("bfloat16", "BF16", "bf16", 2)
 FLOAT16 = DType("float16", "F16", "f16", 2)
 DTYPES = (FLOAT32, BFLOAT16, FLOAT16)
 
+# What functions have besides, as they are: the buffers of a PyTorch module.
+OTHERS = (
+    DType("float64", "F64", "f64", 8),
+    DType("int64", "I64", "i64", 8),
+    DType("int32", "I32", "i32", 4),
+    DType("int16", "I16", "i16", 2),
+    DType("int8", "I8", "i8", 1),
+)
+
 
 def widens(stored: DType, used: DType) -> bool:
     """Whether each number of `stored` is also one of `used`, and so exact there."""
@@ -52,7 +61,7 @@ def by_name(name: str) -> DType:
 
 def by_mlir(name: str) -> DType:
     """Return the dtype that MLIR calls `name`."""
-    for dtype in DTYPES:
+    for dtype in (*DTYPES, *OTHERS):
         if dtype.mlir == name:
             return dtype
     raise LLMIRError(f"no weight can have the element type {name}")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Writes the weights of an artifact: each tensor packed, widened or copied.
 
+For a function, which is called from this process, they are laid out in memory instead.
+
 The layout, decided by the compiler, says what lies where. Threads take small pieces
 of it, so small that what one has packed is still in its core's cache when it is
 written, and let go of the checkpoint's pages behind them: compiling runs at the
@@ -10,9 +12,10 @@ memory's speed, and needs little of it whatever the size of the model.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +39,9 @@ PANEL_ROWS = 32
 
 # The most buffers that one call of the system writes.
 MOST_BUFFERS = 512
+
+# Takes buffers, and the place where the first of them goes.
+Write = Callable[[int, list[Any]], None]
 
 
 @dataclass
@@ -118,17 +124,40 @@ def write_weights(
         with path.open("wb") as file:
             # What lies between the entries stays zero.
             os.truncate(file.fileno(), size)
-            pieces: list[_Piece] = []
-            for entry in entries:
-                if entry["offset"] + entry["bytes"] > size:
-                    raise ValueError(f"weight beyond the end of the file: {entry}")
-                parts = _pieces(entry, constants, checkpoint)
-                if sum(piece.size for piece in parts) != entry["bytes"]:
-                    raise ValueError(f"weight of another size: {entry}")
-                pieces += parts
-            return _write_pieces(pieces, file.fileno(), progress)
+            pieces = _all_pieces(entries, size, constants, checkpoint)
+            return _write_pieces(pieces, _writer(file.fileno()), progress)
     except OSError as error:
         raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
+
+
+def pack_weights(
+    entries: list[dict[str, Any]],
+    size: int,
+    constants: bytes | memoryview,
+    tensors: Mapping[str, Source],
+) -> Bytes:
+    """Return `size` bytes, page-aligned, that `write_weights` would have written.
+
+    tensors: what a checkpoint has, in memory.
+
+    Raises LLMIRError if there is too little memory, or if a weight that is quantized
+    holds NaN or infinity.
+    """
+    try:
+        weights = np.frombuffer(mmap.mmap(-1, max(size, mmap.PAGESIZE)), np.uint8)
+    except (OSError, OverflowError) as error:
+        needed = _native.runtime().format_bytes(size)
+        raise LLMIRError(f"there is no memory for {needed} of weights") from error
+
+    def write(offset: int, buffers: list[Any]) -> None:
+        for buffer in buffers:
+            data = np.frombuffer(buffer, np.uint8)
+            weights[offset : offset + len(data)] = data
+            offset += len(data)
+
+    pieces = _all_pieces(entries, size, constants, tensors)
+    _write_pieces(pieces, write, lambda size: None)
+    return weights
 
 
 def rewrite_weight(
@@ -138,7 +167,8 @@ def rewrite_weight(
     pieces = _pieces(entry, b"", checkpoint, feedback)
     try:
         with path.open("r+b") as file:
-            changes = _write_pieces(pieces, file.fileno(), lambda size: None)
+            to = _writer(file.fileno())
+            changes = _write_pieces(pieces, to, lambda size: None)
     except OSError as error:
         raise LLMIRError(f"cannot write {path}: {error.strerror}") from error
     return changes[entry["offset"]]
@@ -158,15 +188,33 @@ def losses_of(entries: list[dict[str, Any]], changes: dict[int, Change]) -> list
     return list(losses.values())
 
 
+def _all_pieces(
+    entries: list[dict[str, Any]],
+    size: int,
+    constants: bytes | memoryview,
+    tensors: Mapping[str, Source],
+) -> list[_Piece]:
+    """Return the pieces of all weights, which fill `size` bytes at most."""
+    pieces: list[_Piece] = []
+    for entry in entries:
+        if entry["offset"] + entry["bytes"] > size:
+            raise ValueError(f"weight beyond the end of the file: {entry}")
+        parts = _pieces(entry, constants, tensors)
+        if sum(piece.size for piece in parts) != entry["bytes"]:
+            raise ValueError(f"weight of another size: {entry}")
+        pieces += parts
+    return pieces
+
+
 def _write_pieces(
-    pieces: Sequence[_Piece], file: int, progress: Callable[[int], object]
+    pieces: Sequence[_Piece], to: Write, progress: Callable[[int], object]
 ) -> dict[int, Change]:
-    """Write to an open file; return what quantizing has changed, by offset."""
+    """Make pieces and hand them on; return what quantizing has changed, by offset."""
     changes: dict[int, Change] = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         # In the order of the file, so that sums are the same every time. What has
         # not begun when one fails, or on an interrupt, is dropped.
-        writes = pool.map(lambda piece: piece.write(file), pieces)
+        writes = pool.map(lambda piece: piece.write(to), pieces)
         for piece, change in zip(pieces, writes, strict=True):
             progress(piece.size)
             if "format" not in piece.entry:
@@ -197,36 +245,36 @@ class _Piece(Protocol):
     @property
     def size(self) -> int: ...
 
-    def write(self, file: int) -> Change:
-        """Write to an open file; return what quantizing has changed."""
+    def write(self, to: Write) -> Change:
+        """Make it, and hand it on; return what quantizing has changed."""
         ...
 
 
 def _pieces(
     entry: dict[str, Any],
     constants: bytes | memoryview,
-    checkpoint: Checkpoint,
+    tensors: Mapping[str, Source],
     feedback: Feedback | None = None,
 ) -> Sequence[_Piece]:
     if entry["kind"] == "constant":
         begin = entry["begin"]
         return [_Constant(entry, constants[begin : begin + entry["bytes"]])]
     used = dtypes.by_mlir(entry["dtype"]) if "format" not in entry else None
-    tensors: list[tuple[Source, DType]] = []
+    parts: list[tuple[Source, DType]] = []
     for source in entry["sources"]:
-        tensor = checkpoint[source["key"]]
+        tensor = tensors[source["key"]]
         stored = dtypes.by_mlir(source["dtype"])
         # The child compared these before it compiled.
         if (tensor.dtype, tensor.shape) != (stored.stored, tuple(source["shape"])):
             raise ValueError(f"{entry} does not describe {tensor}")
-        part: Source = tensor
+        part = tensor
         if "slice" in source:
             part = Part.of(part, **source["slice"])
         if entry["transposed"]:
             part = Transposed(part)
-        tensors.append((part, stored))
+        parts.append((part, stored))
     if entry["packed"]:
-        rows = _Rows(tensors, entry, used, feedback)
+        rows = _Rows(parts, entry, used, feedback)
         # Of a gated weight there is a panel of gates and one of what they gate, by
         # turns: `count` of each.
         halves = 1 + entry["gated"]
@@ -239,7 +287,7 @@ def _pieces(
     assert used is not None
     pieces: list[_Plain] = []
     offset = entry["offset"]
-    for part, stored in tensors:
+    for part, stored in parts:
         step = PIECE_BYTES // used.bytes * stored.bytes
         for begin in range(0, part.bytes, step):
             end = min(begin + step, part.bytes)
@@ -259,8 +307,8 @@ class _Constant:
     def size(self) -> int:
         return len(self.data)
 
-    def write(self, file: int) -> Change:
-        _write(file, self.entry["offset"], [self.data])
+    def write(self, to: Write) -> Change:
+        to(self.entry["offset"], [self.data])
         return 0.0, 0.0
 
 
@@ -284,11 +332,11 @@ class _Plain:
     def size(self) -> int:
         return (self.end - self.begin) // self.stored.bytes * self.used.bytes
 
-    def write(self, file: int) -> Change:
+    def write(self, to: Write) -> Change:
         data = self.tensor.read(self.begin, self.end)
         if self.stored != self.used:
             data = widen(data, self.stored, self.used)
-        _write(file, self.offset, [data])
+        to(self.offset, [data])
         self.tensor.release(self.begin, self.end)
         return 0.0, 0.0
 
@@ -375,7 +423,7 @@ class _Panels:
         halves: int = 1 + self.entry["gated"]
         return (self.end - self.begin) * self.rows.panel_bytes * halves
 
-    def write(self, file: int) -> Change:
+    def write(self, to: Write) -> Change:
         rows, gated = self.rows, self.entry["gated"]
         panels = _buffer(self.size).reshape(1 + gated, -1)
         size = rows.count // (1 + gated)
@@ -390,7 +438,7 @@ class _Panels:
             both = panels.reshape(2, -1, rows.panel_bytes)
             buffers = [panel for pair in zip(*both, strict=True) for panel in pair]
         offset = self.entry["offset"] + self.begin * rows.panel_bytes * (1 + gated)
-        _write(file, offset, buffers)
+        to(offset, buffers)
         return differences, weights
 
 
@@ -405,8 +453,12 @@ def _buffer(size: int) -> Bytes:
     return whole[:size]
 
 
+def _writer(file: int) -> Write:
+    """Return what writes all of some buffers to a place in an open file."""
+    return lambda offset, buffers: _write(file, offset, buffers)
+
+
 def _write(file: int, offset: int, buffers: list[Any]) -> None:
-    """Write all of some buffers to a place in a file."""
     views = [memoryview(buffer) for buffer in buffers]
     while views:
         written = os.pwritev(file, views, offset)

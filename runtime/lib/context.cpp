@@ -6,7 +6,9 @@
 #include "llmir/runtime/context.h"
 
 #include "float_mode.h"
+#include "function_memory.h"
 #include "kernels/kernels.h"
+#include "kv_layout.h"
 #include "llmir/runtime/packing.h"
 
 #include <algorithm>
@@ -112,10 +114,19 @@ struct llmir_context {
   ThreadPool pool;
   CpuLevel level;
   const kernels::Table &table;
-  Buffer packedRows, partials;
+  /// 0, 1, 2, ...: the places of what lies in order.
+  const int32_t *firstNumbers(int64_t count) {
+    for (int64_t i = numbers.size(); i < count; ++i)
+      numbers.push_back(int32_t(i));
+    return numbers.data();
+  }
+
+  Buffer packedRows, partials, keysAndValues;
+  std::vector<int32_t> numbers;
   std::vector<Buffer> threadScratch;
   std::vector<AttentionWork> work, largeWork;
   std::vector<AttentionMerge> merges;
+  FunctionCall *call = nullptr; ///< Of a function, while it runs.
 };
 
 namespace {
@@ -360,19 +371,23 @@ int64_t partitionsOf(const AttentionItem &item) {
   return item.partitionEnd - item.partitionBegin;
 }
 
-/// Cuts one sequence's rows into items that end in the same chunk.
+/// Cuts one sequence's rows into items that end in the same chunk; all do where
+/// every row sees the whole context.
 void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
                   int64_t rowBegin, int64_t rowEnd, int64_t contextLen,
-                  int64_t window, int64_t groupHeads, int64_t kvHeads) {
+                  const AttentionArgs &args, int64_t kvHeads) {
   constexpr int64_t chunk = kernels::chunkPositions;
   constexpr int64_t most = kernels::itemVectors;
+  int64_t window = args.window, groupHeads = args.groupHeads;
   int64_t before = contextLen - (rowEnd - rowBegin);
   // The later rows see more: they go first, so that the last items are short.
   for (int64_t end = contextLen; end > before;) {
-    int64_t begin = std::max(before, (end - 1) / chunk * chunk);
+    int64_t begin = end - 1 - (end - 1 - before) % chunk;
+    if (args.causal)
+      begin = std::max(before, (end - 1) / chunk * chunk);
     item.firstRow = rowBegin + begin - before;
     item.firstPosition = begin;
-    int64_t chunks = (end - 1) / chunk + 1;
+    int64_t chunks = ((args.causal ? end : contextLen) - 1) / chunk + 1;
     int64_t perPartition = kernels::partitionPositions / chunk;
     item.partitionEnd = (chunks - 1) / perPartition + 1;
     // Few vectors of many heads, or many of one.
@@ -392,6 +407,16 @@ void planSequence(std::vector<AttentionWork> &work, AttentionItem item,
       }
     end = begin;
   }
+}
+
+/// Sequence `s` of a tensor of several.
+llmir_tensor sequenceOf(const llmir_tensor &tensor, int64_t s) {
+  llmir_tensor result = tensor;
+  result.data = static_cast<float *>(tensor.data) + s * tensor.strides[0];
+  result.rank = 3;
+  std::copy_n(tensor.sizes + 1, 3, result.sizes);
+  std::copy_n(tensor.strides + 1, 3, result.strides);
+  return result;
 }
 
 /// Cuts items that would keep one thread busy while the others are done: by
@@ -445,57 +470,36 @@ void splitItems(llmir_context *context, int64_t headDim, int64_t cost) {
     }
 }
 
-void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
-                    int64_t layer, const llmir_tensor *query,
-                    const llmir_tensor *blockTable,
-                    const llmir_tensor *contextLens,
-                    const llmir_tensor *rowStarts,
-                    const llmir_attention_params *params,
-                    const llmir_tensor *out) noexcept {
-  FlushDenormals flush;
-  ThreadPool &pool = context->pool;
-  const AttentionKernels &kernel = context->table.attention;
-  AttentionArgs args;
-  args.cache = cache;
-  args.layer = layer;
-  args.query = static_cast<const float *>(query->data);
-  args.queryRowStride = query->strides[0];
-  args.queryHeadStride = query->strides[1];
-  args.queryDtype = int32_t(params->query_dtype);
-  args.out = out->data;
-  args.outRowStride = out->strides[0];
-  args.outHeadStride = out->strides[1];
-  args.outDtype = out->dtype;
-  args.groupHeads = query->sizes[1] / cache->kvHeads;
-  args.scale = params->scale;
-  args.softcap = params->softcap;
-  args.window = params->window;
+/// What the parameters say, but for the cache and where things are.
+AttentionArgs argsOf(const llmir_attention_params &params) {
+  AttentionArgs args{};
+  args.queryDtype = params.query_dtype;
+  args.scale = params.scale;
+  args.softcap = params.softcap;
+  args.window = params.window;
+  args.causal = true;
   auto ofHeads = [](const llmir_tensor *tensor) {
     return tensor ? static_cast<const float *>(tensor->data) : nullptr;
   };
-  args.sinks = ofHeads(params->sinks);
-  args.slopes = ofHeads(params->alibi_slopes);
+  args.sinks = ofHeads(params.sinks);
+  args.slopes = ofHeads(params.alibi_slopes);
+  return args;
+}
 
+/// Computes what has been planned.
+void runPlanned(llmir_context *context, const AttentionArgs &args) {
+  ThreadPool &pool = context->pool;
+  const AttentionKernels &kernel = context->table.attention;
   std::vector<AttentionWork> &work = context->work;
-  work.clear();
   context->merges.clear();
-  const int32_t *lens = static_cast<const int32_t *>(contextLens->data);
-  const int32_t *starts = static_cast<const int32_t *>(rowStarts->data);
-  for (int64_t s = 0; s < contextLens->sizes[0]; ++s) {
-    AttentionItem item{};
-    item.blockTable = static_cast<const int32_t *>(blockTable->data) +
-                      s * blockTable->strides[0];
-    planSequence(work, item, starts[s], starts[s + 1], lens[s], args.window,
-                 args.groupHeads, cache->kvHeads);
-  }
-  int64_t cost = 0;
+  int64_t headDim = args.cache->headDim, cost = 0;
   for (const AttentionWork &w : work)
     cost += w.cost;
-  bool serial = cost * cache->headDim < serialWork / 16;
+  bool serial = cost * headDim < serialWork / 16;
   if (pool.threads() > 1 && !serial)
-    splitItems(context, cache->headDim, cost);
+    splitItems(context, headDim, cost);
 
-  context->reserveThreads(kernel.scratchFloats(cache->headDim));
+  context->reserveThreads(kernel.scratchFloats(headDim));
   pool.forRanges(
       work.size(), serial ? int64_t(work.size()) : 1,
       [&](unsigned thread, int64_t begin, int64_t end) {
@@ -514,7 +518,164 @@ void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
       });
 }
 
+void pagedAttention(llmir_context *context, llmir_kv_cache *cache,
+                    int64_t layer, const llmir_tensor *query,
+                    const llmir_tensor *blockTable,
+                    const llmir_tensor *contextLens,
+                    const llmir_tensor *rowStarts,
+                    const llmir_attention_params *params,
+                    const llmir_tensor *out) noexcept {
+  FlushDenormals flush;
+  AttentionArgs args = argsOf(*params);
+  args.cache = cache;
+  args.layer = layer;
+  args.query = static_cast<const float *>(query->data);
+  args.queryRowStride = query->strides[0];
+  args.queryHeadStride = query->strides[1];
+  args.out = out->data;
+  args.outRowStride = out->strides[0];
+  args.outHeadStride = out->strides[1];
+  args.outDtype = out->dtype;
+  args.groupHeads = query->sizes[1] / cache->kvHeads;
+
+  std::vector<AttentionWork> &work = context->work;
+  work.clear();
+  const int32_t *lens = static_cast<const int32_t *>(contextLens->data);
+  const int32_t *starts = static_cast<const int32_t *>(rowStarts->data);
+  for (int64_t s = 0; s < contextLens->sizes[0]; ++s) {
+    AttentionItem item{};
+    item.blockTable = static_cast<const int32_t *>(blockTable->data) +
+                      s * blockTable->strides[0];
+    planSequence(work, item, starts[s], starts[s + 1], lens[s], args,
+                 cache->kvHeads);
+  }
+  runPlanned(context, args);
+}
+
+/// What queries that see no key yield.
+void fillUnseeing(const AttentionArgs &args, const llmir_tensor &out,
+                  int64_t sequence, int64_t rows) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t head = 0; head < out.sizes[2]; ++head)
+      for (int64_t i = 0; i < out.sizes[3]; ++i) {
+        int64_t at = sequence * out.strides[0] + row * out.strides[1] +
+                     head * out.strides[2] + i;
+        // A quiet NaN begins alike in all three types.
+        if (out.dtype == LLMIR_F32)
+          static_cast<uint32_t *>(out.data)[at] = args.sinks ? 0 : 0x7fc00000;
+        else
+          static_cast<uint16_t *>(out.data)[at] = args.sinks ? 0
+                                                  : out.dtype == LLMIR_F16
+                                                      ? 0x7e00
+                                                      : 0x7fc0;
+      }
+}
+
+void attention(llmir_context *context, const llmir_tensor *query,
+               const llmir_tensor *keys, const llmir_tensor *values,
+               const llmir_attention_params *params,
+               const llmir_tensor *out) noexcept {
+  FlushDenormals flush;
+  int64_t sequences = query->sizes[0], rows = query->sizes[1];
+  int64_t positions = keys->sizes[1];
+  if (sequences <= 0 || rows <= 0 || query->sizes[2] <= 0 ||
+      query->sizes[3] <= 0)
+    return;
+  AttentionArgs args = argsOf(*params);
+  args.causal = params->causal != 0;
+  args.contextLen = positions;
+  // Of causal ones, the first rows may stand before all positions.
+  int64_t unseeing =
+      positions == 0 ? rows : std::max<int64_t>(0, rows - positions);
+  if (!args.causal && positions > 0)
+    unseeing = 0;
+  for (int64_t s = 0; s < sequences; ++s)
+    fillUnseeing(args, *out, s, unseeing);
+  if (unseeing == rows)
+    return;
+
+  // Keys and values go where the kernels read them from: blocks in order.
+  constexpr int64_t blockSize = kernels::chunkPositions;
+  int64_t blocks = (positions - 1) / blockSize + 1;
+  KVCacheConfig config;
+  config.kvHeads = keys->sizes[2];
+  config.headDim = keys->sizes[3];
+  config.blockSize = blockSize;
+  config.numBlocks = sequences * blocks;
+  llmir_kv_cache cache = layOutCache(config);
+  cache.pool = context->keysAndValues.reserve<char>(cache.poolBytes);
+  const int32_t *numbers = context->firstNumbers(config.numBlocks * blockSize);
+  int64_t perToken = 2 * cache.kvHeads * cache.headDim;
+  int64_t tokens = sequences * positions;
+  int64_t grain = std::max(context->pool.evenGrain(tokens),
+                           serialWork / (perToken + 1) + 1);
+  context->pool.forRanges(
+      tokens, grain, [&](unsigned, int64_t begin, int64_t end) {
+        while (begin < end) {
+          int64_t s = begin / positions, first = begin % positions;
+          int64_t last = std::min(positions, first + end - begin);
+          llmir_tensor k = sequenceOf(*keys, s), v = sequenceOf(*values, s);
+          AppendArgs append = {&cache, 0, &k, &v,
+                               numbers + s * blocks * blockSize};
+          context->table.attention.append(append, first, last);
+          begin += last - first;
+        }
+      });
+
+  args.cache = &cache;
+  args.query = static_cast<const float *>(query->data);
+  args.queryRowStride = query->strides[1];
+  args.queryHeadStride = query->strides[2];
+  args.out = out->data;
+  args.outRowStride = out->strides[1];
+  args.outHeadStride = out->strides[2];
+  args.outDtype = out->dtype;
+  args.groupHeads = query->sizes[2] / cache.kvHeads;
+  // A size of 1 serves all.
+  int64_t maskStride = 0;
+  if (const llmir_tensor *mask = params->mask) {
+    args.mask = {mask->data, mask->dtype, 0, 0, mask->strides[2]};
+    maskStride = mask->sizes[0] == 1 ? 0 : mask->strides[0];
+    args.mask.headStride = mask->sizes[1] == 1 ? 0 : mask->strides[1];
+  }
+  std::vector<AttentionWork> &work = context->work;
+  work.clear();
+  for (int64_t s = 0; s < sequences; ++s) {
+    AttentionItem item{};
+    item.blockTable = numbers + s * blocks;
+    item.queryOffset = s * query->strides[0];
+    item.outOffset = s * out->strides[0];
+    item.maskOffset = s * maskStride;
+    planSequence(work, item, unseeing, rows, positions, args, cache.kvHeads);
+  }
+  runPlanned(context, args);
+}
+
+// These leave the function by longjmp if there is no more: nothing that needs to
+// be destroyed may be alive here.
+
+void *allocate(llmir_context *context, int64_t bytes) {
+  return context->call->allocate(bytes);
+}
+
+void release(llmir_context *context, void *data) {
+  context->call->release(data);
+}
+
+void *allocateResult(llmir_context *context, int64_t result, int64_t bytes) {
+  return context->call->allocateResult(result, bytes);
+}
+
+void check(llmir_context *context, int64_t holds, const char *message) {
+  if (!holds)
+    context->call->fail(message);
+}
+
 } // namespace
+
+FunctionCall *Context::setCall(FunctionCall *call) {
+  return std::exchange(impl->call, call);
+}
 
 Context::Context(unsigned threads, CpuLevel level)
     : impl(new llmir_context(threads, level)), table{} {
@@ -525,6 +686,11 @@ Context::Context(unsigned threads, CpuLevel level)
   table.append_kv = appendKV;
   table.paged_attention = pagedAttention;
   table.rope_append_kv = ropeAppendKV;
+  table.attention = attention;
+  table.allocate = allocate;
+  table.release = release;
+  table.allocate_result = allocateResult;
+  table.check = check;
 }
 
 Context::~Context() = default;

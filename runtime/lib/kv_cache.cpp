@@ -4,7 +4,7 @@
 // taken only as blocks are written.
 #include "llmir/runtime/kv_cache.h"
 
-#include "kernels/kernels.h"
+#include "kv_layout.h"
 #include "llmir/runtime/packing.h"
 
 #include <limits>
@@ -63,8 +63,7 @@ int32_t BlockAllocator::useCount(int32_t block) const {
   return references[block];
 }
 
-/// The layout for a config, without the pool.
-static llmir_kv_cache layOut(const KVCacheConfig &config) {
+llmir_kv_cache layOutCache(const KVCacheConfig &config) {
   auto check = [](const char *what, int64_t value, int64_t most) {
     if (value < 1 || value > most)
       throw std::invalid_argument("a KV cache's " + std::string(what) +
@@ -133,11 +132,11 @@ static llmir_kv_cache layOut(const KVCacheConfig &config) {
 }
 
 int64_t PagedKVCache::bytesPerBlock(const KVCacheConfig &config) {
-  return layOut(config).blockBytes * config.layers;
+  return layOutCache(config).blockBytes * config.layers;
 }
 
 PagedKVCache::PagedKVCache(const KVCacheConfig &config)
-    : settings(config), impl(new llmir_kv_cache(layOut(config))) {
+    : settings(config), impl(new llmir_kv_cache(layOutCache(config))) {
   void *pool = mmap(nullptr, impl->poolBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (pool == MAP_FAILED)

@@ -15,7 +15,6 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <fstream>
 #include <memory>
@@ -375,7 +374,7 @@ Model::Model(const std::string &directory, bool verify) {
       checkSum(root + "/" + name, xxh3File(root + "/" + name), file.xxh3);
   try {
     mapWeights(root + "/" + weightsFile, verify);
-    openCode(root + "/" + codeFile);
+    code = Library(root + "/" + codeFile, LLMIR_STEP_SYMBOL);
   } catch (...) {
     close();
     throw;
@@ -385,11 +384,10 @@ Model::Model(const std::string &directory, bool verify) {
 Model::~Model() { close(); }
 
 void Model::close() {
-  if (library)
-    dlclose(library);
+  code = Library();
   if (weightData)
     munmap(weightData, weightBytes);
-  library = weightData = nullptr;
+  weightData = nullptr;
 }
 
 void Model::mapWeights(const std::string &path, bool verify) {
@@ -415,51 +413,6 @@ void Model::mapWeights(const std::string &path, bool verify) {
   if (verify)
     checkSum(path, xxh3(weightData, weightBytes),
              facts.files.at(weightsFile).xxh3);
-}
-
-/// Spells `path` in a way that no other file that comes to its place has. The
-/// dynamic loader takes a name that it has loaded before for the same library,
-/// and an artifact may be replaced while its old code is in use.
-static std::string uniqueName(const std::string &path) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0)
-    throw std::runtime_error("cannot read '" + path + "': " + systemError());
-  // The number of the file, bit by bit, in parts of a path that lead nowhere.
-  // It is not given to another file as long as this one is mapped.
-  size_t slash = path.rfind('/') + 1;
-  std::string name = path.substr(0, slash);
-  for (uint64_t number = info.st_ino; number; number /= 2)
-    name += number % 2 ? "./" : "/";
-  return name + path.substr(slash);
-}
-
-void Model::openCode(const std::string &path) {
-  std::string name = uniqueName(path);
-  library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    const char *text = dlerror();
-    std::string error = text ? text : "unknown error";
-    if (error.rfind(name + ": ", 0) == 0)
-      error.erase(0, name.size() + 2);
-    throw std::runtime_error("cannot load '" + path + "': " + error);
-  }
-  auto *version =
-      static_cast<const int32_t *>(dlsym(library, LLMIR_ABI_VERSION_SYMBOL));
-  if (!version)
-    throw std::runtime_error("'" + path +
-                             "' is not a compiled model: it has "
-                             "no symbol " LLMIR_ABI_VERSION_SYMBOL);
-  if (*version != LLMIR_ABI_VERSION)
-    throw std::runtime_error(
-        "'" + path + "' was compiled for ABI version " +
-        std::to_string(*version) + ", and this runtime has " +
-        std::to_string(LLMIR_ABI_VERSION) + "; compile the model again");
-  stepFunction =
-      reinterpret_cast<llmir_step_fn>(dlsym(library, LLMIR_STEP_SYMBOL));
-  if (!stepFunction)
-    throw std::runtime_error("'" + path +
-                             "' is not a compiled model: it has "
-                             "no symbol " LLMIR_STEP_SYMBOL);
 }
 
 } // namespace llmir::runtime

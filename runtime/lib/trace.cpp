@@ -75,6 +75,17 @@ void ropeAppendKV(llmir_context *context, llmir_kv_cache *cache, int64_t layer,
   trace.add(TracedCall::RopeAppend, begin);
 }
 
+void attention(llmir_context *context, const llmir_tensor *query,
+               const llmir_tensor *keys, const llmir_tensor *values,
+               const llmir_attention_params *params,
+               const llmir_tensor *out) noexcept {
+  Trace &trace = traceOf(context);
+  auto begin = Trace::Clock::now();
+  trace.traced().attention(trace.traced().context, query, keys, values, params,
+                           out);
+  trace.add(TracedCall::Attention, begin);
+}
+
 /// Element i of a buffer of floats.
 float elementOf(const llmir_tensor &tensor, int64_t i) {
   uint32_t bits;
@@ -94,10 +105,10 @@ float elementOf(const llmir_tensor &tensor, int64_t i) {
 
 // A function that is not wrapped here would be given the wrong context.
 static_assert(sizeof(llmir_runtime) ==
-                  offsetof(llmir_runtime, parallel_for) + 5 * sizeof(void *),
-              "every function of the table is traced");
+                  offsetof(llmir_runtime, parallel_for) + 10 * sizeof(void *),
+              "every function of the table that a step calls is traced");
 
-Trace::Trace(const llmir_runtime &traced) : inner(traced) {
+Trace::Trace(const llmir_runtime &traced) : inner(traced), table{} {
   table.version = inner.version;
   table.reserved = inner.reserved;
   table.context = reinterpret_cast<llmir_context *>(this);
@@ -106,6 +117,7 @@ Trace::Trace(const llmir_runtime &traced) : inner(traced) {
   table.append_kv = appendKV;
   table.paged_attention = pagedAttention;
   table.rope_append_kv = ropeAppendKV;
+  table.attention = attention;
 }
 
 void Trace::add(TracedCall::Kind kind, Clock::time_point begin) {

@@ -148,7 +148,9 @@ struct Problem {
                                      variant.window,
                                      variant.sinks ? &sinkView : nullptr,
                                      variant.alibi ? &slopeView : nullptr,
-                                     shape.queryType};
+                                     nullptr,
+                                     shape.queryType,
+                                     1};
     runtime.paged_attention(runtime.context, cache->handle(), layer, &q, &t, &l,
                             &r, &params, &o);
     return out;

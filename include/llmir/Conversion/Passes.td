@@ -727,4 +727,207 @@ def ConvertLLMToLLVM : Pass<"convert-llm-to-llvm", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
+def PrepareFunction : Pass<"llm-prepare-function", "::mlir::ModuleOp"> {
+  let summary = "Check a function of tensors, and bring it into one piece";
+  let description = [{
+    What is compiled as a function is `@main`, of tensors and scalars, to tensors;
+    its weights are of the scope `model`, and there is no cache. This pass checks
+    that, puts the functions that it calls in their places, and makes sure of what
+    can only be known in a call: the indices of an `llm.embedding` are compared
+    with the rows of its table, and assertions in the body of a `linalg.generic`
+    move before it, over the loops that they depend on. Sizes of reshaped tensors
+    and concatenations become simpler ops, and the arguments are marked as not to
+    be written to.
+
+    ```mlir
+    func.func @main(%ids: tensor<?xi32>, %table: tensor<8x4xf32>)
+        -> tensor<?x4xf32> {
+      %y = llm.embedding %ids, %table
+        : (tensor<?xi32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+      return %y : tensor<?x4xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    #map = affine_map<(d0) -> (d0)>
+    #map1 = affine_map<(d0) -> ()>
+    module {
+      func.func @main(%arg0: tensor<?xi32> {bufferization.writable = false}, %arg1:
+          tensor<8x4xf32> {bufferization.writable = false}) -> tensor<?x4xf32> {
+        %c8_i32 = arith.constant 8 : i32
+        %cst = arith.constant dense<true> : tensor<i1>
+        %0 = linalg.generic {indexing_maps = [#map, #map1], iterator_types =
+            ["reduction"]} ins(%arg0 : tensor<?xi32>) outs(%cst : tensor<i1>) {
+        ^bb0(%in: i32, %out: i1):
+          %2 = arith.cmpi ult, %in, %c8_i32 : i32
+          %3 = arith.andi %2, %out : i1
+          linalg.yield %3 : i1
+        } -> tensor<i1>
+        %extracted = tensor.extract %0[] : tensor<i1>
+        cf.assert %extracted, "an index of an embedding is not one of its 8 rows"
+        %1 = llm.embedding %arg0, %arg1 : (tensor<?xi32>, tensor<8x4xf32>) ->
+            tensor<?x4xf32>
+        return %1 : tensor<?x4xf32>
+      }
+    }
+    ```
+  }];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::cf::ControlFlowDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"
+  ];
+}
+
+def StoreBooleans : Pass<"llm-store-booleans", "::mlir::func::FuncOp"> {
+  let summary = "Give tensors of booleans a byte for each";
+  let description = [{
+    In memory a boolean is a byte, 0 or 1. Tensors of `i1` become tensors of `i8`;
+    elements are narrowed where they are read and widened where they are written.
+
+    ```mlir
+    #all = affine_map<(d0) -> (d0)>
+    func.func @main(%x: tensor<?xf32>, %out: tensor<?xi1>) -> tensor<?xi1> {
+      %zero = arith.constant 0.0 : f32
+      %y = linalg.generic {indexing_maps = [#all, #all],
+                           iterator_types = ["parallel"]}
+          ins(%x : tensor<?xf32>) outs(%out : tensor<?xi1>) {
+      ^bb0(%a: f32, %b: i1):
+        %c = arith.cmpf ogt, %a, %zero : f32
+        linalg.yield %c : i1
+      } -> tensor<?xi1>
+      return %y : tensor<?xi1>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    #map = affine_map<(d0) -> (d0)>
+    module {
+      func.func @main(%arg0: tensor<?xf32>, %arg1: tensor<?xi8>) -> tensor<?xi8> {
+        %cst = arith.constant 0.000000e+00 : f32
+        %0 = linalg.generic {indexing_maps = [#map, #map], iterator_types =
+            ["parallel"]} ins(%arg0 : tensor<?xf32>) outs(%arg1 : tensor<?xi8>) {
+        ^bb0(%in: f32, %out: i8):
+          %1 = arith.cmpf ogt, %in, %cst : f32
+          %2 = arith.extui %1 : i1 to i8
+          linalg.yield %2 : i8
+        } -> tensor<?xi8>
+        return %0 : tensor<?xi8>
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def ReshapeBuffers : Pass<"llm-reshape-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Turn reshapes by shapes in memory into views";
+  let description = [{
+    A `memref.reshape` takes its sizes from memory. Where they have been stored
+    there just before, this pass makes a view of the buffer with these sizes, so
+    that what comes after sees where they come from.
+
+    ```mlir
+    func.func @main(%x: memref<?x64xf32>, %b: index, %t: index)
+        -> memref<?x?x64xf32> {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %c2 = arith.constant 2 : index
+      %c64 = arith.constant 64 : index
+      %shape = memref.alloc() : memref<3xindex>
+      memref.store %b, %shape[%c0] : memref<3xindex>
+      memref.store %t, %shape[%c1] : memref<3xindex>
+      memref.store %c64, %shape[%c2] : memref<3xindex>
+      %y = memref.reshape %x(%shape)
+        : (memref<?x64xf32>, memref<3xindex>) -> memref<?x?x64xf32>
+      return %y : memref<?x?x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: memref<?x64xf32>, %arg1: index, %arg2: index) ->
+        memref<?x?x64xf32> {
+      ...
+      %0 = arith.muli %c64_0, %arg2 : index
+      %reinterpret_cast = memref.reinterpret_cast %arg0 to offset: [0], sizes:
+          [%arg1, %arg2, 64], strides: [%0, 64, 1] : memref<?x64xf32> to
+          memref<?x?x64xf32>
+      return %reinterpret_cast : memref<?x?x64xf32>
+    }
+    ```
+  }];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"
+  ];
+}
+
+def ReturnResults : Pass<"llm-return-results", "::mlir::func::FuncOp"> {
+  let summary = "Give each result of a function memory of its own";
+  let description = [{
+    The caller keeps a function's results. An allocation that is returned gets the
+    attribute `llm.result` with the number of the result; what is returned twice, or
+    is an argument, a weight, or part of something, is copied.
+
+    ```mlir
+    func.func @main(%x: memref<?xf32>) -> memref<?xf32> {
+      return %x : memref<?xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: memref<?xf32>) -> memref<?xf32> {
+      %c0 = arith.constant 0 : index
+      %dim = memref.dim %arg0, %c0 : memref<?xf32>
+      %alloc = memref.alloc(%dim) {llm.result = 0 : i64} : memref<?xf32>
+      memref.copy %arg0, %alloc : memref<?xf32> to memref<?xf32>
+      return %alloc : memref<?xf32>
+    }
+    ```
+  }];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"
+  ];
+}
+
+def ReleaseBuffers : Pass<"llm-release-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Give buffers back after their last use";
+  let description = [{
+    Puts a `memref.dealloc` behind the last use of each allocation but results. A
+    buffer that gets another name, as a loop's result does, stays until the call is
+    over, when the runtime takes everything back.
+
+    ```mlir
+    func.func @main(%n: index, %y: memref<?x8xf32>) {
+      %a = memref.alloc(%n) : memref<?x8xf32>
+      llm.call_kernel linear ins() outs(%a : memref<?x8xf32>)
+      llm.call_kernel linear ins(%a : memref<?x8xf32>) outs(%y : memref<?x8xf32>)
+      llm.call_kernel linear ins() outs(%y : memref<?x8xf32>)
+      return
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: index, %arg1: memref<?x8xf32>) {
+      %alloc = memref.alloc(%arg0) : memref<?x8xf32>
+      llm.call_kernel linear ins() outs(%alloc : memref<?x8xf32>)
+      llm.call_kernel linear ins(%alloc : memref<?x8xf32>) outs(%arg1 :
+          memref<?x8xf32>)
+      memref.dealloc %alloc : memref<?x8xf32>
+      llm.call_kernel linear ins() outs(%arg1 : memref<?x8xf32>)
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
 #endif // LLMIR_CONVERSION_PASSES_TD

@@ -92,6 +92,17 @@ void buildLLVMPipeline(mlir::OpPassManager &manager);
 void buildCPUPipeline(mlir::OpPassManager &manager,
                       const CPUPipelineOptions &options);
 
+/// `llm-optimize-function`: the passes within the dialect, for a function of
+/// tensors: no step, and no cache.
+void buildOptimizeFunctionPipeline(mlir::OpPassManager &manager);
+
+/// `llm-function-to-buffers`: such a function on buffers that the runtime gives
+/// and takes back, vectorized.
+void buildFunctionBuffersPipeline(mlir::OpPassManager &manager);
+
+/// `llm-function-pipeline`: from a function of tensors to the LLVM dialect.
+void buildFunctionPipeline(mlir::OpPassManager &manager);
+
 void registerPipelines();
 
 } // namespace llmir

@@ -64,8 +64,9 @@ static bool isRowOp(Operation *op) {
 }
 
 namespace {
-/// Where a loop's extent comes from: a size of a function's argument or of
-/// another value that is no view.
+/// Where a loop's extent comes from: a dimension of a function's argument or of
+/// another value that is no view, a number that was computed, with the dimension
+/// -1, or, without a value, a constant.
 using Extent = std::pair<Value, int64_t>;
 
 /// The buffer behind a chain of views, and whether its rows are the view's.
@@ -116,8 +117,26 @@ static Extent traceExtent(Value memref, int64_t dim) {
     if (auto dimOp = size.getDefiningOp<memref::DimOp>())
       if (std::optional<int64_t> index = dimOp.getConstantIndex())
         return traceExtent(dimOp.getSource(), *index);
+    return {size, -1};
   }
   return {memref, dim};
+}
+
+/// How many of the outermost loops are rows. One, unless the sizes of others are
+/// only known in a call, or the first one has a single turn: then all that are
+/// parallel, but for the innermost loop, and for the one before it in a product.
+static int64_t countRowLoops(linalg::LinalgOp op) {
+  SmallVector<int64_t> ranges = op.getStaticLoopRanges();
+  int64_t rank = ranges.size();
+  if (rank < 3)
+    return 1;
+  bool isReduction = op.getIteratorTypesArray().back() ==
+                     utils::IteratorType::reduction;
+  int64_t most = isReduction && rank > 3 ? rank - 2 : rank - 1;
+  bool isKnown = ranges[0] != 1;
+  for (int64_t dim = 1; dim < most; ++dim)
+    isKnown &= !ShapedType::isDynamic(ranges[dim]);
+  return isKnown ? 1 : most;
 }
 
 static Extent rowExtent(linalg::LinalgOp op) {
@@ -132,20 +151,36 @@ namespace {
 /// Emits the loops of one op inside a loop over its rows.
 class RowEmitter {
 public:
-  RowEmitter(linalg::LinalgOp op, Value row)
+  RowEmitter(linalg::LinalgOp op)
       : op(op), loc(op.getLoc()), rank(op.getNumLoops()),
         iterators(op.getIteratorTypesArray()), maps(op.getIndexingMapsArray()),
-        indices(rank) {
-    indices[0] = row;
+        indices(rank), rowLoops(countRowLoops(op)) {
     SmallVector<int64_t> ranges = op.getStaticLoopRanges();
     inner = ranges.back();
-    size = rank > 1 && canVectorize() ? vectorSizeFor(inner) : 1;
+    size = 1;
+    if (rank > 1 && canVectorize())
+      size = ShapedType::isDynamic(inner) ? kMaxVectorSize
+                                          : vectorSizeFor(inner);
   }
 
-  void emit(OpBuilder &builder) {
+  /// The number of rows, if several loops are one over rows.
+  Value countRows(OpBuilder &builder) {
+    Value count = loopEnd(builder, 0);
+    for (int64_t dim = 1; dim < rowLoops; ++dim)
+      count = builder.create<arith::MulIOp>(loc, count, loopEnd(builder, dim));
+    return count;
+  }
+
+  void emit(OpBuilder &builder, Value row) {
+    for (int64_t dim = rowLoops - 1; dim > 0; --dim) {
+      Value end = loopEnd(builder, dim);
+      indices[dim] = builder.create<arith::RemUIOp>(loc, row, end);
+      row = builder.create<arith::DivUIOp>(loc, row, end);
+    }
+    indices[0] = row;
     if (rank == 1)
       return emitBody(builder);
-    emitLoops(builder, 1);
+    emitLoops(builder, rowLoops);
   }
 
 private:
@@ -184,12 +219,17 @@ private:
       if (auto index = dyn_cast<linalg::IndexOp>(nested)) {
         if (static_cast<int64_t>(index.getDim()) != rank - 1)
           continue;
-        // A lane's own index is only known to loads from a row.
+        // To loads from a row it is where their lanes begin; to others it is
+        // one number a lane.
+        bool isPlace = isPlaceInRow(index);
         for (OpOperand &use : index->getUses()) {
           auto load = dyn_cast<memref::LoadOp>(use.getOwner());
-          if (!load || use.getOperandNumber() != load->getNumOperands() - 1 ||
-              llvm::is_contained(load.getIndices().drop_back(),
-                                 index.getResult()))
+          if (bool(load) != isPlace)
+            return false;
+          if (load &&
+              (use.getOperandNumber() != load->getNumOperands() - 1 ||
+               llvm::is_contained(load.getIndices().drop_back(),
+                                  index.getResult())))
             return false;
         }
         continue;
@@ -215,6 +255,13 @@ private:
         return false;
     }
     return true;
+  }
+
+  /// Whether the innermost loop's index is what loads take their place from.
+  static bool isPlaceInRow(linalg::IndexOp index) {
+    return llvm::any_of(index->getUsers(), [](Operation *user) {
+      return isa<memref::LoadOp>(user);
+    });
   }
 
   /// Whether a value of the body is the same for all lanes.
@@ -266,16 +313,41 @@ private:
     bool innermost = dim == rank - 1;
     Value step =
         builder.create<arith::ConstantIndexOp>(loc, innermost ? size : 1);
+    Value whole = innermost ? wholeVectors(builder, end, step) : end;
     if (innermost && isReduction())
-      return emitReduction(builder, zero, end, step);
-    auto loop = builder.create<scf::ForOp>(loc, zero, end, step);
+      return emitReduction(builder, zero, whole, end, step);
+    auto loop = builder.create<scf::ForOp>(loc, zero, whole, step);
+    {
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(loop.getBody());
+      indices[dim] = loop.getInductionVar();
+      if (innermost)
+        emitBody(builder);
+      else
+        emitLoops(builder, dim + 1);
+    }
+    if (!hasTail() || !innermost)
+      return;
+    // What no vector is left for, element by element.
+    Value one = builder.create<arith::ConstantIndexOp>(loc, 1);
+    auto tail = builder.create<scf::ForOp>(loc, whole, end, one);
     OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPointToStart(loop.getBody());
-    indices[dim] = loop.getInductionVar();
-    if (innermost)
-      emitBody(builder);
-    else
-      emitLoops(builder, dim + 1);
+    builder.setInsertionPointToStart(tail.getBody());
+    indices[dim] = tail.getInductionVar();
+    int64_t vector = std::exchange(size, 1);
+    emitBody(builder);
+    size = vector;
+  }
+
+  /// Whether the innermost loop may end within a vector.
+  bool hasTail() const { return size > 1 && ShapedType::isDynamic(inner); }
+
+  /// Where the last whole vector ends.
+  Value wholeVectors(OpBuilder &builder, Value end, Value step) {
+    if (!hasTail())
+      return end;
+    Value rest = builder.create<arith::RemUIOp>(loc, end, step);
+    return builder.create<arith::SubIOp>(loc, end, rest);
   }
 
   Value loopEnd(OpBuilder &builder, int64_t dim) {
@@ -294,9 +366,10 @@ private:
     storeTo(builder, value, output);
   }
 
-  /// One accumulator a lane, then the lanes pairwise, then the old value: an
-  /// order that depends on nothing but the size.
-  void emitReduction(OpBuilder &builder, Value zero, Value end, Value step) {
+  /// One accumulator a lane, then the lanes pairwise, then the old value, then
+  /// what no vector is left for: an order that depends on nothing but the size.
+  void emitReduction(OpBuilder &builder, Value zero, Value whole, Value end,
+                     Value step) {
     OpOperand &output = op.getDpsInitsMutable()[0];
     Value old = loadFrom(builder, output);
     Value init = old;
@@ -307,7 +380,7 @@ private:
       init = builder.create<arith::ConstantOp>(
           loc, DenseElementsAttr::get(type, neutral(builder, combine)));
     }
-    auto loop = builder.create<scf::ForOp>(loc, zero, end, step, init);
+    auto loop = builder.create<scf::ForOp>(loc, zero, whole, step, init);
     {
       OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPointToStart(loop.getBody());
@@ -334,6 +407,18 @@ private:
       }
       Value scalar = builder.create<vector::ExtractOp>(loc, result, 0);
       result = merge(old, scalar);
+    }
+    if (hasTail()) {
+      Value one = builder.create<arith::ConstantIndexOp>(loc, 1);
+      auto tail = builder.create<scf::ForOp>(loc, whole, end, one, result);
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(tail.getBody());
+      indices[rank - 1] = tail.getInductionVar();
+      int64_t vector = std::exchange(size, 1);
+      Value next = computeYield(builder, tail.getRegionIterArgs()[0]);
+      builder.create<scf::YieldOp>(loc, next);
+      size = vector;
+      result = tail.getResult(0);
     }
     storeTo(builder, result, output);
   }
@@ -398,7 +483,18 @@ private:
   void emitScalarOrVector(OpBuilder &builder, Operation &nested,
                           IRMapping &mapping) {
     if (auto index = dyn_cast<linalg::IndexOp>(nested)) {
-      mapping.map(index.getResult(), indices[index.getDim()]);
+      Value at = indices[index.getDim()];
+      if (size > 1 && static_cast<int64_t>(index.getDim()) == rank - 1 &&
+          !isPlaceInRow(index)) {
+        auto type = VectorType::get({size}, builder.getIndexType());
+        SmallVector<APInt> lanes;
+        for (int64_t lane = 0; lane < size; ++lane)
+          lanes.push_back(APInt(64, lane));
+        Value steps = builder.create<arith::ConstantOp>(
+            loc, DenseElementsAttr::get(type, lanes));
+        at = builder.create<arith::AddIOp>(loc, toVector(builder, at), steps);
+      }
+      mapping.map(index.getResult(), at);
       return;
     }
     if (auto load = dyn_cast<memref::LoadOp>(nested)) {
@@ -440,6 +536,8 @@ private:
   SmallVector<utils::IteratorType> iterators;
   SmallVector<AffineMap> maps;
   SmallVector<Value> indices;
+  /// How many of the outermost loops are rows.
+  int64_t rowLoops;
   int64_t inner;
   int64_t size;
 };
@@ -458,7 +556,8 @@ public:
   /// Adds `op` if it may run row by row after the ops in the group.
   bool tryAdd(linalg::LinalgOp op) {
     Extent extent = rowExtent(op);
-    if (!ops.empty() && extent != rows)
+    bool isAlone = countRowLoops(op) > 1;
+    if (!ops.empty() && (extent != rows || isAlone || alone))
       return false;
     SmallVector<Access> added;
     for (auto [operand, map] :
@@ -483,6 +582,7 @@ public:
     accesses.append(added);
     ops.push_back(op);
     rows = extent;
+    alone = isAlone;
     return true;
   }
 
@@ -493,16 +593,18 @@ public:
     OpBuilder builder(ops.back());
     Location loc = builder.getFusedLoc(llvm::map_to_vector(
         ops, [](linalg::LinalgOp op) { return op.getLoc(); }));
-    OpFoldResult end = rows.first
-                           ? OpFoldResult(builder.createOrFold<memref::DimOp>(
-                                 loc, rows.first, rows.second))
-                           : OpFoldResult(builder.getIndexAttr(rows.second));
+    OpFoldResult end = builder.getIndexAttr(rows.second);
+    if (alone)
+      end = RowEmitter(ops.front()).countRows(builder);
+    else if (rows.first)
+      end = rows.second < 0 ? rows.first
+                            : builder.createOrFold<memref::DimOp>(
+                                  loc, rows.first, rows.second);
     auto forall = builder.create<scf::ForallOp>(
         loc, ArrayRef<OpFoldResult>(end), ValueRange(), std::nullopt);
     builder.setInsertionPoint(forall.getTerminator());
-    for (linalg::LinalgOp op : ops) {
-      RowEmitter(op, forall.getInductionVar(0)).emit(builder);
-    }
+    for (linalg::LinalgOp op : ops)
+      RowEmitter(op).emit(builder, forall.getInductionVar(0));
     for (linalg::LinalgOp op : ops)
       op->erase();
     ops.clear();
@@ -519,13 +621,15 @@ private:
   SmallVector<linalg::LinalgOp> ops;
   SmallVector<Access> accesses;
   Extent rows;
+  /// Whether the only op has several loops over rows.
+  bool alone = false;
 };
 
 struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   void runOnOperation() override {
     if (getOperation().isExternal())
       return;
-    getOperation().walk(rewriteStridedCopy);
+    getOperation().walk(rewriteCopy);
     // Of the blocks of loops and conditions as well, each by itself.
     SmallVector<Block *> blocks;
     getOperation().walk([&](Operation *op) {
@@ -558,14 +662,11 @@ struct VectorizeRowsPass : llmir::impl::VectorizeRowsBase<VectorizeRowsPass> {
   }
 
 private:
-  /// A copy between parts of rows, as of the dimensions of a head that RoPE
-  /// leaves alone, is work on rows like any other. As a copy it would become a
-  /// call of a library.
-  static void rewriteStridedCopy(memref::CopyOp copy) {
-    auto source = dyn_cast<MemRefType>(copy.getSource().getType());
-    auto target = dyn_cast<MemRefType>(copy.getTarget().getType());
-    if (!source || !target ||
-        (source.getLayout().isIdentity() && target.getLayout().isIdentity()))
+  /// A copy, as of the dimensions of a head that RoPE leaves alone, is work on
+  /// rows like any other. As a copy it would become a call of a library.
+  static void rewriteCopy(memref::CopyOp copy) {
+    if (!isa<MemRefType>(copy.getSource().getType()) ||
+        !isa<MemRefType>(copy.getTarget().getType()))
       return;
     OpBuilder builder(copy);
     linalg::makeMemRefCopyOp(builder, copy.getLoc(), copy.getSource(),

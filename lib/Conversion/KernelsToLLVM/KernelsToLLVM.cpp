@@ -5,6 +5,7 @@
 // Only that header's layout and names are known here.
 
 #include "../ModuleUtils.h"
+#include "FunctionToLLVM.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/runtime/abi.h"
@@ -31,11 +32,15 @@ namespace llmir {
 
 using namespace mlir;
 using namespace llmir::llm;
+using llmir::loadMember;
 
 namespace {
 
 /// The structure that a kernel takes after its inputs.
 enum class Parameters { None, Linear, Attention };
+
+/// Of the kernels of attention, the one over a cache.
+constexpr StringLiteral kPagedAttention = "paged_attention";
 
 /// A function of the runtime's table.
 struct KernelEntry {
@@ -55,6 +60,8 @@ constexpr KernelEntry kKernels[] = {
      Parameters::Attention},
     {"rope_append_kv", offsetof(llmir_runtime, rope_append_kv), 8, 1,
      Parameters::None},
+    {"attention", offsetof(llmir_runtime, attention), 3, 1,
+     Parameters::Attention},
 };
 
 /// The optional inputs of a kernel: pointers in its structure.
@@ -65,7 +72,7 @@ SmallVector<StringRef> extrasOf(const KernelEntry &kernel) {
   case Parameters::Linear:
     return {"norm", "bias"};
   case Parameters::Attention:
-    return {"sinks", "alibi"};
+    return {"sinks", "alibi", "mask"};
   }
   llvm_unreachable("every kind of parameters is listed");
 }
@@ -119,14 +126,6 @@ llmir_activation activationOf(ActivationKind kind) {
   default:
     return LLMIR_ACTIVATION_NONE;
   }
-}
-
-Value loadMember(OpBuilder &builder, Location loc, Value base, size_t offset,
-                 Type type) {
-  Value address = builder.create<LLVM::GEPOp>(
-      loc, base.getType(), builder.getI8Type(), base,
-      ArrayRef<LLVM::GEPArg>(static_cast<int32_t>(offset)));
-  return builder.create<LLVM::LoadOp>(loc, type, address);
 }
 
 struct LowerCallKernel : ConvertOpToLLVMPattern<CallKernelOp> {
@@ -223,8 +222,10 @@ private:
                   offsetof(llmir_attention_params, window) == 8 &&
                   offsetof(llmir_attention_params, sinks) == 16 &&
                   offsetof(llmir_attention_params, alibi_slopes) == 24 &&
-                  offsetof(llmir_attention_params, query_dtype) == 32 &&
-                  sizeof(llmir_attention_params) == 40);
+                  offsetof(llmir_attention_params, mask) == 32 &&
+                  offsetof(llmir_attention_params, query_dtype) == 40 &&
+                  offsetof(llmir_attention_params, causal) == 44 &&
+                  sizeof(llmir_attention_params) == 48);
     Location loc = op.getLoc();
     Type f32 = rewriter.getF32Type(), i64 = rewriter.getI64Type();
     SmallVector<Value> members;
@@ -274,8 +275,11 @@ private:
     }
     if (kernel.parameters == Parameters::Linear)
       addInteger(i64, op.getAccumulate());
-    if (kernel.parameters == Parameters::Attention)
-      addInteger(i64, op.getQueryType() ? LLMIR_BF16 : LLMIR_F32);
+    if (kernel.parameters == Parameters::Attention) {
+      Type i32 = rewriter.getI32Type();
+      addInteger(i32, op.getQueryType() ? LLMIR_BF16 : LLMIR_F32);
+      addInteger(i32, op.getCausal() || kernel.name == kPagedAttention);
+    }
 
     auto type = LLVM::LLVMStructType::getLiteral(
         getContext(), llvm::to_vector(ValueRange(members).getTypes()));
@@ -360,7 +364,10 @@ struct ConvertLLMToLLVMPass
     converter.addConversion([&](PagedKVCacheType) -> Type {
       return LLVM::LLVMPointerType::get(context);
     });
-    if (failed(buildEntryPoint(module, converter)))
+    bool isFunction = !module.lookupSymbol(llmir::kStepFunction) &&
+                      module.lookupSymbol(llmir::kMainFunction);
+    if (failed(isFunction ? llmir::buildFunctionEntryPoint(module, converter)
+                          : buildEntryPoint(module, converter)))
       return signalPassFailure();
     for (auto function : module.getOps<func::FuncOp>()) {
       function->removeAttr(llmir::kRowLoopAttr);
@@ -368,7 +375,8 @@ struct ConvertLLMToLLVMPass
       // and a compiled model has nobody to ask for these.
       SmallVector<Attribute> attributes = {
           StringAttr::get(context, "no-builtins")};
-      if (function.getName() != LLMIR_STEP_SYMBOL) {
+      if (function.getName() != LLMIR_STEP_SYMBOL &&
+          function.getName() != LLMIR_FUNCTION_SYMBOL) {
         function->setAttr(
             "llvm.linkage",
             LLVM::LinkageAttr::get(context, LLVM::linkage::Linkage::Internal));
@@ -393,6 +401,7 @@ struct ConvertLLMToLLVMPass
     cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
     populateFuncToLLVMConversionPatterns(converter, patterns);
     patterns.add<LowerCallKernel>(converter);
+    llmir::populateFunctionToLLVMPatterns(converter, patterns);
     target.addLegalOp<UnrealizedConversionCastOp>();
     if (failed(applyPartialConversion(module, target, std::move(patterns))))
       return signalPassFailure();
@@ -425,7 +434,8 @@ private:
     SmallVector<StringRef> known = extrasOf(*kernel);
     for (auto [index, extra] : llvm::enumerate(extras)) {
       StringRef name = llvm::cast<StringAttr>(extra).getValue();
-      if (!llvm::is_contained(known, name))
+      if (!llvm::is_contained(known, name) ||
+          (name == "mask" && kernel->name == kPagedAttention))
         return op.emitError() << kernel->name << " takes no " << name;
       if (llvm::is_contained(extras.take_front(index), extra))
         return op.emitError() << "names " << name << " twice";
@@ -438,8 +448,9 @@ private:
       return op.emitError()
              << kernel->name
              << (isAttention ? " needs a scale" : " takes no scale");
-    if (!isAttention && (op.getSoftcap() || op.getWindow()))
-      return op.emitError() << kernel->name << " takes no softcap or window";
+    if (!isAttention && (op.getSoftcap() || op.getWindow() || op.getCausal()))
+      return op.emitError()
+             << kernel->name << " takes no softcap, window or causal";
     if (op.getQueryType() && (!isAttention || !op.getQueryType()->isBF16()))
       return op.emitError() << kernel->name << " does not round a query to "
                             << *op.getQueryType();

@@ -271,6 +271,51 @@ struct LowerPagedAttention : OpRewritePattern<PagedAttentionOp> {
   }
 };
 
+struct LowerAttention : OpRewritePattern<AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(AttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    FloatAttr scale = op.getScaleAttr();
+    if (!scale)
+      scale = rewriter.getF32FloatAttr(
+          1.0 / std::sqrt(static_cast<double>(type.getShape().back())));
+    Type f32 = rewriter.getF32Type();
+    auto wide = [&](Value value) {
+      return convertElements(rewriter, loc, value, f32);
+    };
+    bool rounds = isKernelFloat(type.getElementType());
+    Value out = rewriter.create<tensor::EmptyOp>(
+        loc, tensor::getMixedSizes(rewriter, loc, op.getQuery()),
+        rounds ? type.getElementType() : f32);
+    SmallVector<Value> inputs = {wide(op.getQuery()), wide(op.getKeys()),
+                                 wide(op.getValues())};
+    SmallVector<StringRef> extras;
+    auto addExtra = [&](StringRef name, Value value) {
+      if (!value)
+        return;
+      extras.push_back(name);
+      inputs.push_back(isa<FloatType>(getElementTypeOrSelf(value)) ? wide(value)
+                                                                   : value);
+    };
+    addExtra("sinks", op.getSinks());
+    addExtra("alibi", op.getAlibi());
+    addExtra("mask", op.getMask());
+    auto call = rewriter.create<CallKernelOp>(loc, "attention", inputs, out);
+    if (!extras.empty())
+      call.setExtrasAttr(rewriter.getStrArrayAttr(extras));
+    call.setScaleAttr(scale);
+    call.setSoftcapAttr(op.getSoftcapAttr());
+    call.setWindowAttr(op.getWindowAttr());
+    call.setCausal(op.getCausal());
+    rewriter.replaceOp(op, convertElements(rewriter, loc, call.getResult(0),
+                                           type.getElementType()));
+    return success();
+  }
+};
+
 /// Removes results that are caches: they are the caches that came in. A
 /// caller's become so once its callee's are gone.
 LogicalResult dropCacheResults(ModuleOp module) {
@@ -355,7 +400,7 @@ struct ConvertLLMToKernelsPass
     : llmir::impl::ConvertLLMToKernelsBase<ConvertLLMToKernelsPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<LowerAppendKV, LowerLinear, LowerPagedAttention,
+    patterns.add<LowerAppendKV, LowerAttention, LowerLinear, LowerPagedAttention,
                  LowerQuantizedMatmul, LowerRopeAppendKV>(&getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(),
                                             std::move(patterns))) ||

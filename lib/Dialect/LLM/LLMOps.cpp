@@ -558,7 +558,8 @@ void CallKernelOp::build(OpBuilder &builder, OperationState &state,
         /*accumulate=*/UnitAttr(), /*extras=*/ArrayAttr(),
         /*epsilon=*/FloatAttr(), /*activation=*/ActivationKindAttr(),
         /*gated=*/UnitAttr(), /*scale=*/FloatAttr(), /*softcap=*/FloatAttr(),
-        /*window=*/IntegerAttr(), /*weight_type=*/TypeAttr(),
+        /*window=*/IntegerAttr(), /*causal=*/UnitAttr(),
+        /*weight_type=*/TypeAttr(),
         /*input_type=*/TypeAttr(), /*query_type=*/TypeAttr());
 }
 

@@ -128,6 +128,14 @@ enum : int64_t { chunkPositions = 64, partitionPositions = 512 };
 /// The most query vectors (rows x heads) of an item.
 enum : int64_t { itemVectors = 128 };
 
+/// Scores that are added to those of a query with each key, or bytes that say
+/// which keys it sees.
+struct AttentionMask {
+  const void *data; ///< Or null.
+  int32_t dtype;    ///< F32 or I8.
+  int64_t sequenceStride, headStride, rowStride;
+};
+
 struct AttentionArgs {
   const llmir_kv_cache *cache;
   int64_t layer;
@@ -143,6 +151,9 @@ struct AttentionArgs {
   int64_t window;      ///< 0 for none.
   const float *sinks;  ///< Of each query head; or null.
   const float *slopes; ///< Of each query head; or null.
+  bool causal;
+  int64_t contextLen; ///< Of each sequence, unless causal.
+  AttentionMask mask;
 };
 
 /// New tokens. Keys and values are f32, or of the cache's type if that is a
@@ -169,7 +180,9 @@ struct RopeArgs {
 /// heads together. All rows end in the same chunk.
 struct AttentionItem {
   const int32_t *blockTable; ///< Of the sequence.
-  int64_t firstRow;          ///< In the query.
+  /// Where the sequence begins in the query, in the output and in the mask.
+  int64_t queryOffset, outOffset, maskOffset;
+  int64_t firstRow;          ///< From there.
   int64_t firstPosition;     ///< Of that row.
   int64_t kvHeadBegin, kvHeadEnd;
   int64_t vectorBegin, vectorEnd;

@@ -598,7 +598,7 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     memrefs, in destination-passing style. A cache operand is changed in place.
     With `accumulate`, the outputs' contents are read as well as written. The
     last inputs may be ones that the kernel can do without: `extras` names them.
-    What `scale`, `softcap` and `window` are is said at `llm.attention`, what
+    What `scale`, `softcap`, `window` and `causal` are is said at `llm.attention`, what
     `query_type` is at `llm.paged_attention`, and what `epsilon`, `activation`
     and `gated` are at `llm.linear`. A product of quantized numbers says by
     `weight_type` what the bytes of its weight are, and by `input_type` what it
@@ -626,6 +626,7 @@ def LLM_CallKernelOp : LLM_Op<"call_kernel", [
     OptionalAttr<F32Attr>:$scale,
     OptionalAttr<F32Attr>:$softcap,
     OptionalAttr<I64Attr>:$window,
+    UnitAttr:$causal,
     OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$weight_type,
     OptionalAttr<TypeAttrOf<LLM_QuantizedTensorType>>:$input_type,
     OptionalAttr<TypeAttrOf<AnyFloat>>:$query_type);

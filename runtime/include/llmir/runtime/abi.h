@@ -20,14 +20,18 @@
 extern "C" {
 #endif
 
-#define LLMIR_ABI_VERSION 4
+#define LLMIR_ABI_VERSION 5
 #define LLMIR_MAX_RANK 4
+#define LLMIR_MAX_ARRAY_RANK 8
 
-/* The symbols that a compiled model exports:
+/* The symbols that compiled code exports: the version, and one of the others, as
+ * it is a model's step or a function.
  *   const int32_t llmir_abi_version;
  *   void llmir_step(const llmir_runtime *, const llmir_step_args *);
+ *   void llmir_function(const llmir_runtime *, const llmir_function_args *);
  */
 #define LLMIR_STEP_SYMBOL "llmir_step"
+#define LLMIR_FUNCTION_SYMBOL "llmir_function"
 #define LLMIR_ABI_VERSION_SYMBOL "llmir_abi_version"
 
 typedef enum llmir_dtype {
@@ -124,14 +128,20 @@ typedef struct llmir_linear_params {
  *   s = s + alibi_slopes[h] * (j - position), if there are slopes
  *
  * A sink is one more score of each head, which has no value: it takes part in
- * the softmax and adds nothing to the output. */
+ * the softmax and adds nothing to the output.
+ *
+ * Of attention over given keys there may also be a mask, which comes after the
+ * slopes: in f32 it is added to the score, and where one of bytes is 0 the key
+ * is not seen. Without `causal` a query sees all keys, and there is no window. */
 typedef struct llmir_attention_params {
   float scale;
   float softcap;                    /* 0 or more */
   int64_t window;                   /* 0 or more */
   const llmir_tensor *sinks;        /* [H], f32; or null */
   const llmir_tensor *alibi_slopes; /* [H], f32; or null */
-  int64_t query_dtype;              /* llmir_dtype */
+  const llmir_tensor *mask;         /* [B or 1, H or 1, T, S], f32 or I8; or null */
+  int32_t query_dtype;              /* llmir_dtype */
+  int32_t causal;
 } llmir_attention_params;
 
 /* The runtime's functions. Each runs on the whole thread pool and returns when
@@ -205,6 +215,29 @@ typedef struct llmir_runtime {
                          const llmir_tensor *positions,
                          const llmir_tensor *slots,
                          const llmir_tensor *rotated);
+
+  /* Attention of given queries over given keys and values, as llm.attention
+   * defines it: a query that sees no key yields 0 where there are sinks, and
+   * NaN where there are none. query: [B, T, H, D], keys and values: [B, S, KV
+   * heads, D], all f32; the queries are the last T of the S positions. out: [B,
+   * T, H, D], f32, bf16 or f16. */
+  void (*attention)(llmir_context *context, const llmir_tensor *query,
+                    const llmir_tensor *keys, const llmir_tensor *values,
+                    const llmir_attention_params *params,
+                    const llmir_tensor *out);
+
+  /* What follows is a function's, and not a step's; it is called by the thread
+   * that called the function, and may leave it without returning.
+   *
+   * Memory until it is released, or until the function is over; 64-byte
+   * aligned, and not cleared. */
+  void *(*allocate)(llmir_context *context, int64_t bytes);
+  void (*release)(llmir_context *context, void *data);
+  /* Memory for the function's result number `result`, which the caller keeps. */
+  void *(*allocate_result)(llmir_context *context, int64_t result,
+                           int64_t bytes);
+  /* Ends the function, with a message that stays where it is, if `holds` is 0. */
+  void (*check)(llmir_context *context, int64_t holds, const char *message);
 } llmir_runtime;
 
 /* One step over a ragged batch: the new tokens of any number of sequences laid
@@ -229,6 +262,24 @@ typedef struct llmir_step_args {
 
 typedef void (*llmir_step_fn)(const llmir_runtime *runtime,
                               const llmir_step_args *args);
+
+/* A tensor at the border of a function: its elements in row-major order, with
+ * nothing between them. The element type and the rank are known to both sides;
+ * a boolean is a byte, 0 or 1. */
+typedef struct llmir_array {
+  void *data;
+  int64_t sizes[LLMIR_MAX_ARRAY_RANK];
+} llmir_array;
+
+/* One call of a function of tensors. */
+typedef struct llmir_function_args {
+  const llmir_array *inputs; /* Nobody writes to these. */
+  llmir_array *results;      /* Filled; the memory is of allocate_result. */
+  const void *weights;
+} llmir_function_args;
+
+typedef void (*llmir_function_fn)(const llmir_runtime *runtime,
+                                  const llmir_function_args *args);
 
 #ifdef __cplusplus
 }

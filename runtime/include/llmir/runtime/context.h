@@ -14,6 +14,8 @@
 
 namespace llmir::runtime {
 
+class FunctionCall;
+
 /// One step at a time: calls through the table must not overlap. Functions of
 /// the table must not be called from within its parallel_for.
 class Context {
@@ -28,6 +30,8 @@ public:
   ThreadPool &pool();
   unsigned threads() const;
   CpuLevel level() const;
+  /// Whose memory the table gives, while a function runs. Returns whose it was.
+  FunctionCall *setCall(FunctionCall *call);
 
 private:
   std::unique_ptr<llmir_context> impl;

@@ -7,6 +7,7 @@
 #define LLMIR_RUNTIME_MODEL_H
 
 #include "llmir/runtime/abi.h"
+#include "llmir/runtime/library.h"
 
 #include <cstdint>
 #include <map>
@@ -61,18 +62,18 @@ public:
   const Manifest &manifest() const { return facts; }
   const void *weights() const { return weightData; }
   int64_t weightsBytes() const { return weightBytes; }
-  llmir_step_fn step() const { return stepFunction; }
+  llmir_step_fn step() const {
+    return reinterpret_cast<llmir_step_fn>(code.function());
+  }
 
 private:
   void mapWeights(const std::string &path, bool verify);
-  void openCode(const std::string &path);
   void close();
 
   Manifest facts;
   void *weightData = nullptr;
   int64_t weightBytes = 0;
-  void *library = nullptr;
-  llmir_step_fn stepFunction = nullptr;
+  Library code;
 };
 
 } // namespace llmir::runtime
