@@ -4,7 +4,7 @@
 
 // The version is exported, the entry point too; all else is internal, and loops
 // stay loops: nobody has a memcpy for what LLVM might make of them.
-// CHECK: llvm.mlir.global external constant @llmir_abi_version(4 : i32)
+// CHECK: llvm.mlir.global external constant @llmir_abi_version(5 : i32)
 // CHECK-LABEL: llvm.func internal @step(
 // CHECK-SAME: attributes {passthrough = ["no-builtins", "noinline"]}
 // CHECK: llvm.func internal @layer({{.*}}) attributes {passthrough = ["no-builtins", "noinline"], sym_visibility = "private"}
@@ -173,13 +173,15 @@ func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: me
 // CHECK: llvm.getelementptr %[[RUNTIME]][32]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][40]
-// CHECK: %[[P0:.*]] = llvm.insertvalue %[[SCALE]], %{{.*}}[0] : !llvm.struct<(f32, f32, i64, ptr, ptr, i64)>
+// CHECK: %[[P0:.*]] = llvm.insertvalue %[[SCALE]], %{{.*}}[0] : !llvm.struct<(f32, f32, i64, ptr, ptr, ptr, i32, i32)>
 // CHECK-NEXT: %[[P1:.*]] = llvm.insertvalue %[[NO_CAP]], %[[P0]][1]
 // CHECK-NEXT: %[[P2:.*]] = llvm.insertvalue %[[ZERO]], %[[P1]][2]
 // CHECK-NEXT: %[[P3:.*]] = llvm.insertvalue %[[NULL]], %[[P2]][3]
 // CHECK-NEXT: %[[P4:.*]] = llvm.insertvalue %[[NULL]], %[[P3]][4]
-// CHECK-NEXT: %[[P5:.*]] = llvm.insertvalue %[[ZERO]], %[[P4]][5]
-// CHECK-NEXT: llvm.store %[[P5]], %[[PARAMS:.*]] :
+// CHECK-NEXT: %[[P5:.*]] = llvm.insertvalue %[[NULL]], %[[P4]][5]
+// CHECK-NEXT: %[[P6:.*]] = llvm.insertvalue %{{.*}}, %[[P5]][6]
+// CHECK-NEXT: %[[P7:.*]] = llvm.insertvalue %{{.*}}, %[[P6]][7]
+// CHECK-NEXT: llvm.store %[[P7]], %[[PARAMS:.*]] :
 // CHECK: llvm.call %{{.*}}, %[[PARAMS]], %{{[^,]*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
 // CHECK: llvm.getelementptr %[[RUNTIME]][48]
 // CHECK: llvm.call %{{.*}} : !llvm.ptr, (!llvm.ptr, !llvm.ptr, i64, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr, !llvm.ptr) -> ()
@@ -222,7 +224,7 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK-DAG: %[[F16:.*]] = llvm.mlir.constant(3 : i32)
 // CHECK-DAG: %[[CAP:.*]] = llvm.mlir.constant(3.000000e+01 : f32)
 // CHECK-DAG: %[[WINDOW:.*]] = llvm.mlir.constant(128 : i64)
-// CHECK-DAG: %[[BF16:.*]] = llvm.mlir.constant(1 : i64)
+// CHECK-DAG: %[[BF16:.*]] = llvm.mlir.constant(1 : i32)
 // CHECK: %[[AT64:.*]] = llvm.getelementptr %[[WEIGHTS:.*]][64]
 // CHECK: llvm.insertvalue %[[WEIGHTS]], %{{.*}}[0]
 // CHECK-NEXT: llvm.insertvalue %[[F16]], %{{.*}}[1]
@@ -231,11 +233,13 @@ func.func private @rows(%captures: !llvm.ptr, %begin: i64, %end: i64) attributes
 // CHECK: llvm.insertvalue %[[AT64]], %{{.*}}[0]
 // CHECK: llvm.store %{{.*}}, %[[SINKS:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
 // CHECK: llvm.store %{{.*}}, %[[SLOPES:.*]] : !llvm.struct<(ptr, i32, i32, array<4 x i64>, array<4 x i64>)>, !llvm.ptr
-// CHECK: llvm.insertvalue %[[CAP]], %{{.*}}[1] : !llvm.struct<(f32, f32, i64, ptr, ptr, i64)>
+// CHECK: llvm.insertvalue %[[CAP]], %{{.*}}[1] : !llvm.struct<(f32, f32, i64, ptr, ptr, ptr, i32, i32)>
 // CHECK-NEXT: llvm.insertvalue %[[WINDOW]], %{{.*}}[2]
 // CHECK-NEXT: llvm.insertvalue %[[SINKS]], %{{.*}}[3]
 // CHECK-NEXT: llvm.insertvalue %[[SLOPES]], %{{.*}}[4]
-// CHECK-NEXT: llvm.insertvalue %[[BF16]], %{{.*}}[5]
+// CHECK-NEXT: llvm.insertvalue %{{.*}}, %{{.*}}[5]
+// CHECK-NEXT: llvm.insertvalue %[[BF16]], %{{.*}}[6]
+// CHECK-NEXT: llvm.insertvalue %[[BF16]], %{{.*}}[7]
 func.func @step(%token_ids: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                 %block_table: memref<?x?xi32>, %context_lens: memref<?xi32>, %row_starts: memref<?xi32>,
                 %logit_rows: memref<?xi32>, %cache: !kv, %weights: memref<?xi8>,
@@ -440,7 +444,7 @@ func.func @step(%x: memref<4x4xf32>) {
 // -----
 
 func.func @step(%x: memref<4x4xf32>) {
-  // expected-error @+1 {{linear takes no softcap or window}}
+  // expected-error @+1 {{linear takes no softcap, window or causal}}
   llm.call_kernel linear ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%x : memref<4x4xf32>) {window = 4 : i64}
   return
 }

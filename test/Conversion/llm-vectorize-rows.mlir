@@ -187,12 +187,11 @@ func.func @gather(%ids: memref<?xi32>, %table: memref<100x64xbf16>, %y: memref<?
 
 #all = affine_map<(d0, d1) -> (d0, d1)>
 
-// A lane's own index as a number, and an index that differs between lanes in
-// front, have no vector form: scalars.
+// An index that differs between lanes in front has no vector form: scalars.
 // CHECK-LABEL: func @lanes
 // CHECK-NOT: vector
 // CHECK: return
-func.func @lanes(%table: memref<64x64xf32>, %y: memref<?x64xf32>, %z: memref<?x64xi64>) {
+func.func @lanes(%table: memref<64x64xf32>, %y: memref<?x64xf32>) {
   linalg.generic {indexing_maps = [#all], iterator_types = ["parallel", "parallel"]} outs(%y : memref<?x64xf32>) {
   ^bb0(%o: f32):
     %row = linalg.index 0 : index
@@ -200,6 +199,21 @@ func.func @lanes(%table: memref<64x64xf32>, %y: memref<?x64xf32>, %z: memref<?x6
     %e = memref.load %table[%column, %row] : memref<64x64xf32>
     linalg.yield %e : f32
   }
+  return
+}
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+
+// A lane's own index, as a number, counts from where the vector begins.
+// CHECK-LABEL: func @numbers
+// CHECK: %[[LANES:.*]] = arith.constant dense<[0, 1, 2, {{.*}}, 31]> : vector<32xindex>
+// CHECK: scf.for %[[C:.*]] = %c0 to %c64 step %c32
+// CHECK: %[[FIRST:.*]] = vector.broadcast %[[C]] : index to vector<32xindex>
+// CHECK: %[[OWN:.*]] = arith.addi %[[FIRST]], %[[LANES]]
+// CHECK: arith.index_cast %[[OWN]] : vector<32xindex> to vector<32xi64>
+func.func @numbers(%z: memref<?x64xi64>) {
   linalg.generic {indexing_maps = [#all], iterator_types = ["parallel", "parallel"]} outs(%z : memref<?x64xi64>) {
   ^bb0(%o: i64):
     %column = linalg.index 1 : index
@@ -369,7 +383,7 @@ func.func @reduced_rows(%x: memref<8x8xf32>, %y: memref<8xf32>) {
 
 // -----
 
-// A copy between parts of rows is work on rows; one of whole buffers stays.
+// A copy is work on rows, be it of parts of them or of whole buffers.
 // CHECK-LABEL: func @parts_of_rows
 // CHECK-SAME: (%[[X:.*]]: memref<?x4x16xf32>, %[[Y:.*]]: memref<?x4x16xf32>
 // CHECK-DAG: %[[S:.*]] = memref.subview %[[X]]
@@ -378,7 +392,7 @@ func.func @reduced_rows(%x: memref<8x8xf32>, %y: memref<8xf32>) {
 // CHECK-NEXT: scf.for %[[H:.*]] = %c0 to %c4
 // CHECK-NEXT: %[[V:.*]] = vector.load %[[S]][%[[R]], %[[H]], %c0] : {{.*}}, vector<4xf32>
 // CHECK-NEXT: vector.store %[[V]], %[[T]][%[[R]], %[[H]], %c0]
-// CHECK: memref.copy %[[X]], %[[Y]]
+// CHECK: vector.load %[[X]][%[[R]], %{{.*}}, %c0] : {{.*}}, vector<16xf32>
 // CHECK-NOT: memref.copy
 func.func @parts_of_rows(%x: memref<?x4x16xf32>, %y: memref<?x4x16xf32>, %n: index) {
   %from = memref.subview %x[0, 0, 12] [%n, 4, 4] [1, 1, 1]
@@ -416,6 +430,58 @@ func.func @transposed_in_place(%x: memref<8x8xf32>) {
       ins(%x : memref<8x8xf32>) outs(%x : memref<8x8xf32>) {
   ^bb0(%a: f32, %o: f32):
     linalg.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+#all = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+
+// Where the second size is open as well, both loops are one over rows, and what
+// no vector is left for comes last.
+// CHECK-LABEL: func @open_sizes
+// CHECK-SAME: %[[X:[^ ]*]]: memref<?x?x?xf32>, %[[Y:[^ ]*]]: memref<?x?x?xf32>
+// CHECK-DAG: %[[B:.*]] = memref.dim %[[X]], %c0
+// CHECK-DAG: %[[T:.*]] = memref.dim %[[X]], %c1
+// CHECK: %[[ROWS:.*]] = arith.muli %[[B]], %[[T]]
+// CHECK: scf.forall (%[[R:.*]]) in (%[[ROWS]])
+// CHECK: %[[SECOND:.*]] = arith.remui %[[R]], %[[T]]
+// CHECK: %[[FIRST:.*]] = arith.divui %[[R]], %[[T]]
+// CHECK: %[[REST:.*]] = arith.remui %[[N:.*]], %c32
+// CHECK: %[[WHOLE:.*]] = arith.subi %[[N]], %[[REST]]
+// CHECK: scf.for %{{.*}} = %c0 to %[[WHOLE]] step %c32
+// CHECK: vector.load %[[X]][%[[FIRST]], %[[SECOND]], %{{.*}}] : {{.*}}, vector<32xf32>
+// CHECK: scf.for %{{.*}} = %[[WHOLE]] to %[[N]] step %c1
+// CHECK: memref.load %[[X]]
+func.func @open_sizes(%x: memref<?x?x?xf32>, %y: memref<?x?x?xf32>) {
+  linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%x : memref<?x?x?xf32>) outs(%y : memref<?x?x?xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %s = arith.addf %a, %a : f32
+    linalg.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+#all = affine_map<(d0, d1) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0)>
+
+// A sum over an open size: lanes, then what is left, one after the other.
+// CHECK-LABEL: func @open_sum
+// CHECK: scf.forall
+// CHECK: %[[LANES:.*]] = scf.for %{{.*}} = %c0 to %[[WHOLE:.*]] step %c32 iter_args
+// CHECK: %[[ALL:.*]] = arith.addf
+// CHECK: %[[SUM:.*]] = scf.for %{{.*}} = %[[WHOLE]] to %{{.*}} step %c1 iter_args(%{{.*}} = %{{.*}}) -> (f32)
+// CHECK: memref.store %[[SUM]]
+func.func @open_sum(%x: memref<?x?xf32>, %y: memref<?xf32>) {
+  linalg.generic {indexing_maps = [#all, #row], iterator_types = ["parallel", "reduction"]}
+      ins(%x : memref<?x?xf32>) outs(%y : memref<?xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %s = arith.addf %a, %o : f32
+    linalg.yield %s : f32
   }
   return
 }

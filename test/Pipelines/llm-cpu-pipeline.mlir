@@ -28,7 +28,7 @@
 
 // In LLVM text, two symbols are defined for others, and none but LLVM's own
 // intrinsics is wanted.
-// TEXT: @llmir_abi_version = constant i32 4
+// TEXT: @llmir_abi_version = constant i32 5
 // TEXT-NOT: {{^}}define {{(void|dso_local)}}
 // TEXT-NOT: {{^}}declare {{.*}}@{{([^l]|l[^l]|ll[^v])}}
 // TEXT: define void @llmir_step(ptr %0, ptr %1)

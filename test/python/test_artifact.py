@@ -67,7 +67,7 @@ def test_the_manifest(make_artifact: MakeArtifact) -> None:
     runtime = _native.runtime()
     assert manifest["format"] == "llmir-artifact"
     assert manifest["format_version"] == 1
-    assert manifest["abi_version"] == runtime.ABI_VERSION == 4
+    assert manifest["abi_version"] == runtime.ABI_VERSION == 5
     assert manifest["llmir_version"] == llmir.__version__
     assert manifest["target"]["arch"] == "x86_64"
     assert set(manifest["target"]["features"]) <= set(runtime.cpu_features())
@@ -155,7 +155,7 @@ def edit_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -
     [
         (lambda m: m.update(format="zip"), "llmir-artifact"),
         (lambda m: m.update(format_version=9), "format 9"),
-        (lambda m: m.update(abi_version=7), "ABI version 7, .* has 4"),
+        (lambda m: m.update(abi_version=7), "ABI version 7, .* has 5"),
         (lambda m: m["target"].update(arch="pdp11"), "pdp11"),
         (lambda m: m["target"]["features"].append("time-travel"), "time-travel"),
         (lambda m: m["model"].pop("vocab_size"), "vocab_size"),

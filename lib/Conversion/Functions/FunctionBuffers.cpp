@@ -179,6 +179,8 @@ private:
     OpFoldResult stride = builder.getIndexAttr(1);
     for (int64_t dim = type.getRank() - 1; dim >= 0; --dim) {
       strides[dim] = stride;
+      if (dim == 0)
+        break;
       // As in the type: what is dynamic there stays so.
       auto known = dyn_cast<Attribute>(stride);
       auto size = dyn_cast<Attribute>(mixed[dim]);
