@@ -35,9 +35,9 @@ struct Spec {
     if (!isScalar)
       shape = nb::cast<std::vector<int64_t>>(facts["shape"]);
     if (shape.size() > LLMIR_MAX_ARRAY_RANK)
-      throw std::invalid_argument(
-          "a function's tensors have at most " +
-          std::to_string(LLMIR_MAX_ARRAY_RANK) + " dimensions");
+      throw std::invalid_argument("a function's tensors have at most " +
+                                  std::to_string(LLMIR_MAX_ARRAY_RANK) +
+                                  " dimensions");
     const std::pair<const char *, nb::dlpack::dtype> known[] = {
         {"f32", {uint8_t(nb::dlpack::dtype_code::Float), 32, 1}},
         {"f64", {uint8_t(nb::dlpack::dtype_code::Float), 64, 1}},
@@ -92,8 +92,8 @@ struct Spec {
       text += std::to_string(dtype.bits);
     text += " [";
     for (size_t i = 0; i < shape.size(); ++i)
-      text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any")
-                                              : std::to_string(shape[i]));
+      text += (i ? ", " : "") +
+              (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
     return text + "]";
   }
 
@@ -175,7 +175,8 @@ public:
       const Array &array = arrays[i];
       for (size_t dim = 0; dim < array.ndim(); ++dim)
         given[i].sizes[dim] = int64_t(array.shape(dim));
-      given[i].data = const_cast<void *>(static_cast<const void *>(array.data()));
+      given[i].data =
+          const_cast<void *>(static_cast<const void *>(array.data()));
       if (liesInOrder(array))
         continue;
       size_t bytes = inputs[i].elementBytes();
@@ -199,10 +200,10 @@ public:
 private:
   [[noreturn]] void refuse(size_t index, const std::string &found) const {
     const Spec &spec = inputs[index];
-    throw std::invalid_argument("argument " + std::to_string(index) +
-                                (spec.name.empty() ? "" : " (" + spec.name + ")") +
-                                " is " + found + ", and the function takes " +
-                                spec.describe());
+    throw std::invalid_argument(
+        "argument " + std::to_string(index) +
+        (spec.name.empty() ? "" : " (" + spec.name + ")") + " is " + found +
+        ", and the function takes " + spec.describe());
   }
 
   int64_t readScalar(size_t index, nb::handle object) const {
@@ -229,8 +230,7 @@ private:
     Array array;
     if (!nb::try_cast(object, array) || !array.is_valid()) {
       PyErr_Clear();
-      refuse(index, "no array in the CPU's memory that can be read (one that "
-                    "requires a gradient must be detached)");
+      refuse(index, "no array in the CPU's memory that can be read");
     }
     bool fits = array.ndim() == spec.shape.size();
     std::vector<int64_t> shape;
@@ -240,9 +240,9 @@ private:
     }
     nb::dlpack::dtype dtype = array.dtype();
     // The sign of a byte is nobody's business here.
-    bool isByte = spec.dtypeName == "i8" && dtype.bits == 8 &&
-                  nb::dlpack::dtype_code(dtype.code) ==
-                      nb::dlpack::dtype_code::UInt;
+    bool isByte =
+        spec.dtypeName == "i8" && dtype.bits == 8 &&
+        nb::dlpack::dtype_code(dtype.code) == nb::dlpack::dtype_code::UInt;
     if (!fits || (dtype != spec.dtype && !isByte))
       refuse(index, Spec::describeArray(dtype, shape));
     return array;
@@ -257,9 +257,8 @@ private:
                       [](void *data) noexcept { ResultMemory::free(data); });
     memory.release();
     if (asTorch)
-      return nb::cast(nb::ndarray<nb::pytorch>(array.data, spec.shape.size(),
-                                               shape, owner, nullptr,
-                                               spec.dtype));
+      return nb::cast(nb::ndarray<nb::pytorch>(
+          array.data, spec.shape.size(), shape, owner, nullptr, spec.dtype));
     return nb::cast(nb::ndarray<nb::numpy>(array.data, spec.shape.size(), shape,
                                            owner, nullptr, spec.dtype));
   }
@@ -287,14 +286,15 @@ void registerFunctions(nb::module_ &m) {
           "The memory that is kept for the next calls.");
 
   nb::class_<PyFunction>(m, "Function", "A compiled function of tensors.")
-      .def(nb::init<const std::string &, Bytes, nb::list, nb::list,
-                    const PyRunner &>(),
-           "path"_a, "weights"_a, "inputs"_a, "results"_a, "runner"_a,
-           "Opens the shared object `path`, which may be removed then. `inputs` "
-           "and `results` are what the compiler says: `name`, `dtype` and "
-           "`shape`, with -1 for a dynamic size and None for a number.\n\n"
-           "Raises RuntimeError with one sentence if it is damaged or made for "
-           "another version.")
+      .def(
+          nb::init<const std::string &, Bytes, nb::list, nb::list,
+                   const PyRunner &>(),
+          "path"_a, "weights"_a, "inputs"_a, "results"_a, "runner"_a,
+          "Opens the shared object `path`, which may be removed then. `inputs` "
+          "and `results` are what the compiler says: `name`, `dtype` and "
+          "`shape`, with -1 for a dynamic size and None for a number.\n\n"
+          "Raises RuntimeError with one sentence if it is damaged or made for "
+          "another version.")
       .def("call", &PyFunction::call, "arguments"_a, "as_torch"_a,
            "Returns the results for arrays, as NumPy's or PyTorch's.\n\nRaises "
            "ValueError if one is not what the function takes, and RuntimeError "

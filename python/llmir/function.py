@@ -93,10 +93,15 @@ class Function:
         fit each other, or if memory is short.
         """
         torch = sys.modules.get("torch")
-        as_torch = torch is not None and any(
-            isinstance(argument, torch.Tensor) for argument in arguments
-        )
-        return self.call(arguments, as_torch)
+        tensors = []
+        if torch is not None:
+            tensors = [one for one in arguments if isinstance(one, torch.Tensor)]
+        if any(tensor.requires_grad for tensor in tensors):
+            raise LLMIRError(
+                "an argument requires a gradient, and a compiled function has none; "
+                "call it with `tensor.detach()`"
+            )
+        return self.call(arguments, bool(tensors))
 
     def call(self, arguments: Sequence[Any], as_torch: bool) -> list[Any]:
         """Return the results as PyTorch's tensors or as NumPy's arrays."""
@@ -191,7 +196,9 @@ def _sources(
         for source in entry["sources"]:
             key = source["key"]
             if key not in parameters:
-                raise LLMIRError(f"the program reads a parameter {shown(key)}, which is not given")
+                raise LLMIRError(
+                    f"the program reads a parameter {shown(key)}, which is not given"
+                )
             if key not in sources:
                 sources[key] = _in_memory(key, parameters[key])
             found = sources[key]
@@ -217,7 +224,5 @@ def _in_memory(key: str, value: Any) -> TensorInMemory:
     else:
         import torch
 
-        data = (
-            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        )
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return TensorInMemory(stored, shape, data)

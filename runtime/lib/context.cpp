@@ -651,8 +651,8 @@ void attention(llmir_context *context, const llmir_tensor *query,
   runPlanned(context, args);
 }
 
-// These leave the function by longjmp if there is no more: nothing that needs to
-// be destroyed may be alive here.
+// These leave the function by longjmp if there is no more: nothing that needs
+// to be destroyed may be alive here.
 
 void *allocate(llmir_context *context, int64_t bytes) {
   return context->call->allocate(bytes);

@@ -154,8 +154,8 @@ void *ResultPool::take(size_t bytes) {
 }
 
 void ResultPool::give(void *data) {
-  auto *header = reinterpret_cast<Header *>(static_cast<char *>(data) -
-                                            alignment);
+  auto *header =
+      reinterpret_cast<Header *>(static_cast<char *>(data) - alignment);
   {
     std::lock_guard<std::mutex> lock(mutex);
     if (kept.size() < mostKept && keptBytes + header->bytes <= mostKeptBytes) {

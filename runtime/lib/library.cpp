@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The dynamic loader, asked for files that may be replaced while their code is in
-// use.
+// The dynamic loader, asked for files that may be replaced while their code is
+// in use.
 #include "llmir/runtime/library.h"
 
 #include "llmir/runtime/abi.h"
@@ -22,7 +22,8 @@ namespace llmir::runtime {
 static std::string uniqueName(const std::string &path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0)
-    throw std::runtime_error("cannot read '" + path + "': " + std::strerror(errno));
+    throw std::runtime_error("cannot read '" + path +
+                             "': " + std::strerror(errno));
   // The number of the file, bit by bit, in parts of a path that lead nowhere.
   // It is not given to another file as long as this one is mapped.
   size_t slash = path.rfind('/') + 1;

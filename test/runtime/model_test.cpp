@@ -65,7 +65,7 @@ protected:
     }
     writeFile(directory / "manifest.json",
               R"({"format": "llmir-artifact", "format_version": 1,
- "abi_version": 4, "llmir_version": "0.1.0",
+ "abi_version": 5, "llmir_version": "0.1.0",
  "target": {"arch": ")" +
                   std::string(hostArch()) +
                   R"(", "cpu": "test", "features": []},
@@ -139,10 +139,10 @@ TEST_F(ModelTest, RefusesOtherVersions) {
   changeManifest("\"format_version\": 1", "\"format_version\": 7");
   expectRefused({"manifest.json", "7", "1"});
   writeManifest();
-  changeManifest("\"abi_version\": 4", "\"abi_version\": 9");
-  expectRefused({"ABI", "9", "4"});
+  changeManifest("\"abi_version\": 5", "\"abi_version\": 9");
+  expectRefused({"ABI", "9", "5"});
   useCode("other_version");
-  expectRefused({"model.so", "ABI", "5", "4"});
+  expectRefused({"model.so", "ABI", "6", "5"});
 }
 
 TEST_F(ModelTest, CodeIsThatOfItsArtifact) {

@@ -65,8 +65,8 @@ static bool isRowOp(Operation *op) {
 
 namespace {
 /// Where a loop's extent comes from: a dimension of a function's argument or of
-/// another value that is no view, a number that was computed, with the dimension
-/// -1, or, without a value, a constant.
+/// another value that is no view, a number that was computed, with the
+/// dimension -1, or, without a value, a constant.
 using Extent = std::pair<Value, int64_t>;
 
 /// The buffer behind a chain of views, and whether its rows are the view's.
@@ -122,16 +122,17 @@ static Extent traceExtent(Value memref, int64_t dim) {
   return {memref, dim};
 }
 
-/// How many of the outermost loops are rows. One, unless the sizes of others are
-/// only known in a call, or the first one has a single turn: then all that are
-/// parallel, but for the innermost loop, and for the one before it in a product.
+/// How many of the outermost loops are rows. One, unless the sizes of others
+/// are only known in a call, or the first one has a single turn: then all that
+/// are parallel, but for the innermost loop, and for the one before it in a
+/// product.
 static int64_t countRowLoops(linalg::LinalgOp op) {
   SmallVector<int64_t> ranges = op.getStaticLoopRanges();
   int64_t rank = ranges.size();
   if (rank < 3)
     return 1;
-  bool isReduction = op.getIteratorTypesArray().back() ==
-                     utils::IteratorType::reduction;
+  bool isReduction =
+      op.getIteratorTypesArray().back() == utils::IteratorType::reduction;
   int64_t most = isReduction && rank > 3 ? rank - 2 : rank - 1;
   bool isKnown = ranges[0] != 1;
   for (int64_t dim = 1; dim < most; ++dim)
@@ -159,8 +160,8 @@ public:
     inner = ranges.back();
     size = 1;
     if (rank > 1 && canVectorize())
-      size = ShapedType::isDynamic(inner) ? kMaxVectorSize
-                                          : vectorSizeFor(inner);
+      size =
+          ShapedType::isDynamic(inner) ? kMaxVectorSize : vectorSizeFor(inner);
   }
 
   /// The number of rows, if several loops are one over rows.
@@ -226,10 +227,9 @@ private:
           auto load = dyn_cast<memref::LoadOp>(use.getOwner());
           if (bool(load) != isPlace)
             return false;
-          if (load &&
-              (use.getOperandNumber() != load->getNumOperands() - 1 ||
-               llvm::is_contained(load.getIndices().drop_back(),
-                                  index.getResult())))
+          if (load && (use.getOperandNumber() != load->getNumOperands() - 1 ||
+                       llvm::is_contained(load.getIndices().drop_back(),
+                                          index.getResult())))
             return false;
         }
         continue;

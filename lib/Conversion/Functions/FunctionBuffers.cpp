@@ -68,11 +68,11 @@ struct ReturnResultsPass : llmir::impl::ReturnResultsBase<ReturnResultsPass> {
         builder.create<memref::CopyOp>(loc, operand.get(), alloc);
         operand.set(alloc);
       }
-      alloc->setAttr(llmir::kResultAttr, builder.getI64IntegerAttr(
-                                             operand.getOperandNumber()));
+      alloc->setAttr(llmir::kResultAttr,
+                     builder.getI64IntegerAttr(operand.getOperandNumber()));
     }
-    function.setType(builder.getFunctionType(
-        function.getArgumentTypes(), terminator->getOperandTypes()));
+    function.setType(builder.getFunctionType(function.getArgumentTypes(),
+                                             terminator->getOperandTypes()));
   }
 };
 
@@ -188,13 +188,12 @@ private:
         stride = builder.getIndexAttr(cast<IntegerAttr>(known).getInt() *
                                       cast<IntegerAttr>(size).getInt());
       else
-        stride = builder
-                     .create<arith::MulIOp>(
-                         loc, getValueOrCreateConstantIndexOp(builder, loc,
-                                                              stride),
-                         getValueOrCreateConstantIndexOp(builder, loc,
-                                                         mixed[dim]))
-                     .getResult();
+        stride =
+            builder
+                .create<arith::MulIOp>(
+                    loc, getValueOrCreateConstantIndexOp(builder, loc, stride),
+                    getValueOrCreateConstantIndexOp(builder, loc, mixed[dim]))
+                .getResult();
     }
     // The type of what is cast says its strides; the identity is known here.
     Value view = builder.create<memref::ReinterpretCastOp>(

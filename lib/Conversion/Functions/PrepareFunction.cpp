@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Programs of tensors come from anywhere. What the code of a function relies on
-// is checked here, once: its signature when compiling, and what is only known in
-// a call, such as that token ids are rows of their table, by assertions that
+// is checked here, once: its signature when compiling, and what is only known
+// in a call, such as that token ids are rows of their table, by assertions that
 // stand before what they guard and not inside of it.
 
 #include "../ModuleUtils.h"
@@ -51,8 +51,8 @@ struct DimOfReshape : OpRewritePattern<tensor::DimOp> {
       return rewriter.notifyMatchFailure(op, "the shape is not made here");
     Value size = shape.getElements()[*dim];
     if (!size.getType().isIndex())
-      size = rewriter.create<arith::IndexCastOp>(
-          op.getLoc(), rewriter.getIndexType(), size);
+      size = rewriter.create<arith::IndexCastOp>(op.getLoc(),
+                                                 rewriter.getIndexType(), size);
     rewriter.replaceOp(op, size);
     return success();
   }
@@ -82,8 +82,8 @@ assertAll(OpBuilder &builder, Location loc, ValueRange inputs,
             loc, holds(inner, arguments.drop_back()), arguments.back());
         inner.create<linalg::YieldOp>(loc, both);
       });
-  Value result = builder.create<tensor::ExtractOp>(loc, all.getResult(0),
-                                                   ValueRange());
+  Value result =
+      builder.create<tensor::ExtractOp>(loc, all.getResult(0), ValueRange());
   builder.create<cf::AssertOp>(loc, result, message);
 }
 
@@ -131,8 +131,8 @@ static LogicalResult hoist(cf::AssertOp op, linalg::GenericOp generic) {
       if (auto dim = dyn_cast<AffineDimExpr>(expr))
         covered.insert(dim.getPosition());
   unsigned output = generic.getNumDpsInputs();
-  bool needsOutput = !llvm::all_of(
-      dims, [&](int64_t dim) { return covered.contains(dim); });
+  bool needsOutput =
+      !llvm::all_of(dims, [&](int64_t dim) { return covered.contains(dim); });
   if (needsOutput) {
     addDims(maps[output]);
     if (!used.test(output))
@@ -185,11 +185,11 @@ static void hoistInvariants(linalg::GenericOp generic) {
   Region &region = generic.getRegion();
   for (Operation &op :
        llvm::make_early_inc_range(region.front().without_terminator())) {
-    bool isInvariant =
-        isPure(&op) && op.getNumRegions() == 0 && !isa<linalg::IndexOp>(op) &&
-        llvm::all_of(op.getOperands(), [&](Value operand) {
-          return !region.isAncestor(operand.getParentRegion());
-        });
+    bool isInvariant = isPure(&op) && op.getNumRegions() == 0 &&
+                       !isa<linalg::IndexOp>(op) &&
+                       llvm::all_of(op.getOperands(), [&](Value operand) {
+                         return !region.isAncestor(operand.getParentRegion());
+                       });
     if (isInvariant)
       op.moveBefore(generic);
   }
@@ -218,8 +218,8 @@ static void checkIndices(EmbeddingOp op) {
               // As an unsigned number, a negative one is large.
               Value count = inner.create<arith::ConstantOp>(
                   loc, inner.getIntegerAttr(indices.getElementType(), rows));
-              return inner.create<arith::CmpIOp>(
-                  loc, arith::CmpIPredicate::ult, arguments[0], count);
+              return inner.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ult,
+                                                 arguments[0], count);
             });
 }
 
@@ -265,9 +265,9 @@ struct PrepareFunctionPass
     // What a caller hands in stays as it is.
     for (unsigned i = 0; i < main.getNumArguments(); ++i)
       if (isa<RankedTensorType>(main.getArgumentTypes()[i]))
-        main.setArgAttr(
-            i, bufferization::BufferizationDialect::kWritableAttrName,
-            BoolAttr::get(&getContext(), false));
+        main.setArgAttr(i,
+                        bufferization::BufferizationDialect::kWritableAttrName,
+                        BoolAttr::get(&getContext(), false));
   }
 
 private:
@@ -336,9 +336,9 @@ private:
     WalkResult result = main.walk([](Operation *op) {
       if (auto parameter = dyn_cast<ParameterOp>(op);
           parameter && parameter.getScope() != kModelScope) {
-        parameter.emitError() << "is of the scope \"" << parameter.getScope()
-                              << "\"; a function's weights are of \""
-                              << kModelScope << '"';
+        parameter.emitError()
+            << "is of the scope \"" << parameter.getScope()
+            << "\"; a function's weights are of \"" << kModelScope << '"';
         return WalkResult::interrupt();
       }
       for (Type type : op->getResultTypes())

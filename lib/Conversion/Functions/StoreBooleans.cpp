@@ -140,16 +140,15 @@ private:
     OpBuilder builder(element.getContext());
     builder.setInsertionPointAfterValue(element);
     element.setType(byteType(element.getType()));
-    auto narrow = builder.create<arith::TruncIOp>(
-        element.getLoc(), builder.getI1Type(), element);
+    auto narrow = builder.create<arith::TruncIOp>(element.getLoc(),
+                                                  builder.getI1Type(), element);
     element.replaceAllUsesExcept(narrow, narrow);
   }
 
   static void write(OpOperand &element) {
     OpBuilder builder(element.getOwner());
-    element.set(builder.create<arith::ExtUIOp>(element.getOwner()->getLoc(),
-                                               builder.getI8Type(),
-                                               element.get()));
+    element.set(builder.create<arith::ExtUIOp>(
+        element.getOwner()->getLoc(), builder.getI8Type(), element.get()));
   }
 };
 } // namespace

@@ -76,8 +76,8 @@ struct LowerAlloc : ConvertOpToLLVMPattern<memref::AllocOp> {
       data = callRuntime(rewriter, op, offsetof(llmir_runtime, allocate),
                          pointer, bytes);
     }
-    Value descriptor = createMemRefDescriptor(loc, type, data, data, sizes,
-                                              strides, rewriter);
+    Value descriptor =
+        createMemRefDescriptor(loc, type, data, data, sizes, strides, rewriter);
     rewriter.replaceOp(op, descriptor);
     return success();
   }
@@ -173,8 +173,7 @@ static Value unfold(OpBuilder &builder, Location loc,
     Type scalar = converter.convertType(type);
     // A boolean is a byte.
     if (scalar.isInteger(1)) {
-      Value byte =
-          builder.create<LLVM::LoadOp>(loc, builder.getI8Type(), data);
+      Value byte = builder.create<LLVM::LoadOp>(loc, builder.getI8Type(), data);
       return builder.create<LLVM::TruncOp>(loc, scalar, byte);
     }
     return cast(builder, loc, builder.create<LLVM::LoadOp>(loc, scalar, data),
@@ -259,17 +258,16 @@ llmir::buildFunctionEntryPoint(ModuleOp module,
   SmallVector<Value> operands;
   for (auto [index, type] :
        llvm::enumerate(main.getArgumentTypes().drop_back(2)))
-    operands.push_back(unfold(
-        builder, loc, converter,
-        elementOf(offsetof(llmir_function_args, inputs), index), type));
+    operands.push_back(
+        unfold(builder, loc, converter,
+               elementOf(offsetof(llmir_function_args, inputs), index), type));
   // Of the weights only the address matters.
   Type weights = main.getArgumentTypes()[main.getNumArguments() - 2];
   auto descriptor =
       MemRefDescriptor::undef(builder, loc, converter.convertType(weights));
   Value data = loadMember(builder, loc, args,
                           offsetof(llmir_function_args, weights), pointer);
-  Value zero =
-      builder.create<LLVM::ConstantOp>(loc, builder.getI64Type(), 0);
+  Value zero = builder.create<LLVM::ConstantOp>(loc, builder.getI64Type(), 0);
   descriptor.setAllocatedPtr(builder, loc, data);
   descriptor.setAlignedPtr(builder, loc, data);
   descriptor.setOffset(builder, loc, zero);

@@ -400,8 +400,9 @@ struct ConvertLLMToKernelsPass
     : llmir::impl::ConvertLLMToKernelsBase<ConvertLLMToKernelsPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<LowerAppendKV, LowerAttention, LowerLinear, LowerPagedAttention,
-                 LowerQuantizedMatmul, LowerRopeAppendKV>(&getContext());
+    patterns.add<LowerAppendKV, LowerAttention, LowerLinear,
+                 LowerPagedAttention, LowerQuantizedMatmul, LowerRopeAppendKV>(
+        &getContext());
     if (failed(applyPatternsAndFoldGreedily(getOperation(),
                                             std::move(patterns))) ||
         failed(dropCacheResults(getOperation())))

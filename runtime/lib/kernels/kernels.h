@@ -182,8 +182,8 @@ struct AttentionItem {
   const int32_t *blockTable; ///< Of the sequence.
   /// Where the sequence begins in the query, in the output and in the mask.
   int64_t queryOffset, outOffset, maskOffset;
-  int64_t firstRow;          ///< From there.
-  int64_t firstPosition;     ///< Of that row.
+  int64_t firstRow;      ///< From there.
+  int64_t firstPosition; ///< Of that row.
   int64_t kvHeadBegin, kvHeadEnd;
   int64_t vectorBegin, vectorEnd;
   int64_t partitionBegin, partitionEnd;

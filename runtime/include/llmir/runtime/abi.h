@@ -24,11 +24,10 @@ extern "C" {
 #define LLMIR_MAX_RANK 4
 #define LLMIR_MAX_ARRAY_RANK 8
 
-/* The symbols that compiled code exports: the version, and one of the others, as
- * it is a model's step or a function.
- *   const int32_t llmir_abi_version;
- *   void llmir_step(const llmir_runtime *, const llmir_step_args *);
- *   void llmir_function(const llmir_runtime *, const llmir_function_args *);
+/* The symbols that compiled code exports: the version, and one of the others,
+ * as it is a model's step or a function. const int32_t llmir_abi_version; void
+ * llmir_step(const llmir_runtime *, const llmir_step_args *); void
+ * llmir_function(const llmir_runtime *, const llmir_function_args *);
  */
 #define LLMIR_STEP_SYMBOL "llmir_step"
 #define LLMIR_FUNCTION_SYMBOL "llmir_function"
@@ -132,15 +131,16 @@ typedef struct llmir_linear_params {
  *
  * Of attention over given keys there may also be a mask, which comes after the
  * slopes: in f32 it is added to the score, and where one of bytes is 0 the key
- * is not seen. Without `causal` a query sees all keys, and there is no window. */
+ * is not seen. Without `causal` a query sees all keys, and there is no window.
+ */
 typedef struct llmir_attention_params {
   float scale;
   float softcap;                    /* 0 or more */
   int64_t window;                   /* 0 or more */
   const llmir_tensor *sinks;        /* [H], f32; or null */
   const llmir_tensor *alibi_slopes; /* [H], f32; or null */
-  const llmir_tensor *mask;         /* [B or 1, H or 1, T, S], f32 or I8; or null */
-  int32_t query_dtype;              /* llmir_dtype */
+  const llmir_tensor *mask; /* [B or 1, H or 1, T, S], f32 or I8; or null */
+  int32_t query_dtype;      /* llmir_dtype */
   int32_t causal;
 } llmir_attention_params;
 
@@ -233,10 +233,12 @@ typedef struct llmir_runtime {
    * aligned, and not cleared. */
   void *(*allocate)(llmir_context *context, int64_t bytes);
   void (*release)(llmir_context *context, void *data);
-  /* Memory for the function's result number `result`, which the caller keeps. */
+  /* Memory for the function's result number `result`, which the caller keeps.
+   */
   void *(*allocate_result)(llmir_context *context, int64_t result,
                            int64_t bytes);
-  /* Ends the function, with a message that stays where it is, if `holds` is 0. */
+  /* Ends the function, with a message that stays where it is, if `holds` is 0.
+   */
   void (*check)(llmir_context *context, int64_t holds, const char *message);
 } llmir_runtime;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A compiled function of tensors, and what functions run on: one pool of threads
-// and one arena for all of them, since a process has its CPUs once.
+// A compiled function of tensors, and what functions run on: one pool of
+// threads and one arena for all of them, since a process has its CPUs once.
 #ifndef LLMIR_RUNTIME_FUNCTION_H
 #define LLMIR_RUNTIME_FUNCTION_H
 
@@ -62,9 +62,9 @@ public:
   /// must outlive this. Throws std::runtime_error with one sentence.
   Function(const std::string &path, const void *weights, size_t numResults);
 
-  /// Calls the function; `inputs` must be what it was compiled for. From several
-  /// threads at once, calls take turns. Throws std::runtime_error with one
-  /// sentence if the inputs do not fit each other, or memory is short.
+  /// Calls the function; `inputs` must be what it was compiled for. From
+  /// several threads at once, calls take turns. Throws std::runtime_error with
+  /// one sentence if the inputs do not fit each other, or memory is short.
   std::vector<ResultMemory> call(FunctionRunner &runner,
                                  const llmir_array *inputs,
                                  std::vector<llmir_array> &results) const;
