@@ -10,6 +10,7 @@ as `flatten` and `unflatten`, whose lowering has nothing to guess.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -43,17 +44,25 @@ def runs(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[int, int]]:
 
     before, after: sizes, with equal products.
     """
+    before, after = ([_expression(size) for size in x] for x in (before, after))
     found: list[tuple[int, int]] = []
     i = j = 0
     while i < len(before) and j < len(after):
-        pairs = [
-            (a, b)
-            for a in range(1, len(before) - i + 1)
-            for b in range(1, len(after) - j + 1)
-            if _equal(math.prod(before[i : i + a]), math.prod(after[j : j + b]))
-        ]
-        # With nothing in common, what is left is one run.
-        a, b = min(pairs, key=sum, default=(len(before) - i, len(after) - j))
+        # The shortest; with nothing in common, what is left is one run.
+        lengths = sorted(
+            itertools.product(
+                range(1, len(before) - i + 1), range(1, len(after) - j + 1)
+            ),
+            key=sum,
+        )
+        a, b = next(
+            (
+                (a, b)
+                for a, b in lengths
+                if math.prod(before[i : i + a]) == math.prod(after[j : j + b])
+            ),
+            lengths[-1],
+        )
         found.append((a, b))
         i, j = i + a, j + b
     # What is left on one side only is of size 1.
@@ -100,9 +109,6 @@ def _call(
     return node
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two sizes are the same whatever the open ones are."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a == b
-    expressions = [x.node.expr if isinstance(x, torch.SymInt) else x for x in (a, b)]
-    return bool((expressions[0] - expressions[1]).expand() == 0)
+def _expression(size: Any) -> Any:
+    """Return a size as a number or an expression, equal for those that always are."""
+    return size.node.expr.expand() if isinstance(size, torch.SymInt) else size
