@@ -33,6 +33,7 @@ void llmir::buildRaisePipeline(OpPassManager &manager,
   simplify();
   manager.addNestedPass<func::FuncOp>(createRaiseRope());
   manager.addNestedPass<func::FuncOp>(createRaiseAttention());
+  addCleanup(manager);
   manager.addNestedPass<func::FuncOp>(createRaiseEmbedding());
   manager.addNestedPass<func::FuncOp>(createRaiseLinear());
   manager.addNestedPass<func::FuncOp>(createRaiseNorm());

@@ -89,7 +89,8 @@ struct Indices {
 /// What an attention is made of.
 struct Match {
   Contraction product;
-  SmallVector<Expr> loops;
+  /// For each of its loops, which of batch, query, head and dimension it is.
+  SmallVector<SmallVector<int64_t, 2>, 5> parts;
   Indices indices;
   Emitter::Layout query, keys, values;
   Expr kvHead = nullptr;
@@ -128,6 +129,12 @@ private:
     if (!found)
       found = exprs.variable(size);
     return found;
+  }
+
+  /// A size of 1 has the index 0 alone.
+  Expr placeOf(Expr variable) {
+    bool isOne = exprs.asInteger(variable->operands[0]) == 1;
+    return isOne ? exprs.integer(0) : variable;
   }
 
   func::FuncOp function;
@@ -319,6 +326,9 @@ std::optional<Match> Raiser::match(const Contraction &product) {
       continue;
     SmallVector<Expr> loops(sizes.size());
     Indices indices;
+    SmallVector<SmallVector<int64_t, 2>, 5> parts(sizes.size());
+    parts[rows[0]] = {1};
+    parts[columns[0]] = {3};
     indices.query = loops[rows[0]] = variable("query", sizes[rows[0]]);
     indices.dim = loops[columns[0]] = variable("dim", sizes[columns[0]]);
     indices.key = loops[product.reduced] =
@@ -328,12 +338,19 @@ std::optional<Match> Raiser::match(const Contraction &product) {
         std::swap(batch[0], batch[1]);
       if (!exprs.asInteger(sizes[batch[1]]))
         continue;
-      indices.batch = loops[batch[0]] = variable("batch", sizes[batch[0]]);
-      indices.head = loops[batch[1]] = variable("head", sizes[batch[1]]);
-      if (auto found = match(product, weights, loops, indices))
+      indices.batch = variable("batch", sizes[batch[0]]);
+      indices.head = variable("head", sizes[batch[1]]);
+      loops[batch[0]] = placeOf(indices.batch);
+      loops[batch[1]] = placeOf(indices.head);
+      parts[batch[0]] = {0};
+      parts[batch[1]] = {2};
+      if (auto found = match(product, weights, loops, indices)) {
+        found->parts = parts;
         return found;
+      }
       continue;
     }
+    parts[batch[0]] = {0, 2};
     Expr count = sizes[batch[0]];
     SmallVector<int64_t> heads = headCounts(product);
     heads.push_back(exprs.asInteger(count).value_or(1));
@@ -343,10 +360,12 @@ std::optional<Match> Raiser::match(const Contraction &product) {
         continue;
       indices.batch = variable("batch", exprs.floorDiv(count, size));
       indices.head = variable("head", size);
-      loops[batch[0]] =
-          exprs.add(exprs.mul(indices.batch, size), indices.head);
-      if (auto found = match(product, weights, loops, indices))
+      loops[batch[0]] = exprs.add(exprs.mul(placeOf(indices.batch), size),
+                                  placeOf(indices.head));
+      if (auto found = match(product, weights, loops, indices)) {
+        found->parts = parts;
         return found;
+      }
     }
   }
   return std::nullopt;
@@ -359,7 +378,6 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
                             product.place(weights, loops));
   Match found;
   found.product = product;
-  found.loops.assign(loops.begin(), loops.end());
   found.indices = indices;
   Expr score = nullptr;
   if (!parseSoftmax(weight, indices.key, score, found.zeroIfBlind))
@@ -595,12 +613,8 @@ LogicalResult Raiser::replace(const Match &match) {
 
   // To where the product had its elements, for whoever reads them there.
   SmallVector<int64_t> order;
-  for (Expr place : match.product.place(2, match.loops)) {
-    Expr roles[] = {indices.batch, indices.query, indices.head, indices.dim};
-    for (auto [dim, role] : llvm::enumerate(roles))
-      if (exprs.dependsOn(place, role))
-        order.push_back(dim);
-  }
+  for (AffineExpr expr : match.product.map(2).getResults())
+    order.append(match.parts[cast<AffineDimExpr>(expr).getPosition()]);
   Value back =
       llvm::is_sorted(order) ? output : emitter.transpose(output, order);
   back = emitter.reshape(back, elements.sizes(result));

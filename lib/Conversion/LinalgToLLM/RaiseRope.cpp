@@ -258,7 +258,12 @@ std::optional<Match> Raiser::match(Value root, Value source) {
   SmallVector<std::pair<Expr, Expr>> angles;
   std::optional<double> factor;
   for (int64_t dim = 0; dim < depth; ++dim) {
-    SmallVector<Expr> indices = found.variables;
+    // A size of 1 has the index 0 alone.
+    SmallVector<Expr> indices;
+    for (Expr variable : found.variables)
+      indices.push_back(exprs.asInteger(variable->operands[0]) == 1
+                            ? exprs.integer(0)
+                            : variable);
     indices.push_back(exprs.integer(dim));
     SmallVector<Term> terms;
     if (!parseTerms(elements.atFrom(root, indices, source), source, 1.0,
