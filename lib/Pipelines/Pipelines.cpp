@@ -42,6 +42,10 @@ void llmir::buildRaisePipeline(OpPassManager &manager,
   simplify();
   manager.addNestedPass<func::FuncOp>(createFlattenTokens());
   simplify();
+  if (options.outlineLayers) {
+    manager.addPass(createOutlineLayers());
+    addCleanup(manager);
+  }
 }
 
 void llmir::buildOptimizePipeline(OpPassManager &manager,

@@ -286,6 +286,8 @@ class Weights:
         for source in entry["sources"]:
             tensor = self._tensors[source["key"]]
             data: Array = tensor.data.view(DTYPES[source["dtype"]][0])
+            if entry["transposed"]:
+                data = np.ascontiguousarray(data.reshape(tensor.shape).T)
             if source["dtype"] != entry["dtype"]:
                 data = store(load(data, source["dtype"]), entry["dtype"])
             parts.append(data.reshape(-1).view(np.uint8))

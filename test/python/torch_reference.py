@@ -52,7 +52,8 @@ class ReferenceProgram:
         self.weights = np.zeros(self.program.weights_bytes, np.int8)
         for entry in self.program.weights:
             (source,) = entry["sources"]
-            data = _bytes(parameters[source["key"]])
+            tensor = parameters[source["key"]]
+            data = _bytes(tensor.T if entry["transposed"] else tensor)
             assert len(data) == entry["bytes"]
             self.weights[entry["offset"] :][: len(data)] = data
 

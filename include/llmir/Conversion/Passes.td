@@ -385,6 +385,68 @@ def RaiseNorm : Pass<"llm-raise-norm", "::mlir::func::FuncOp"> {
   ];
 }
 
+def OutlineLayers : Pass<"llm-outline-layers", "::mlir::ModuleOp"> {
+  let summary = "Make functions of equal layers";
+  let description = [{
+    Finds what repeats among the ops that depend on tokens, and makes a private
+    function of each distinct repetition, which is called once a layer. Layers are
+    cut where the fewest values go from one to the next. What differs between
+    layers, parameters above all, becomes an argument, and so does what all of them
+    read; sizes, constants and empty tensors are made in the function. What does
+    not depend on tokens' states moves before the layers. A layer has two products
+    at least.
+
+    ```mlir
+    func.func @main(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+      %a0 = llm.parameter "model"::"0.a" : tensor<4x8xf32>
+      %b0 = llm.parameter "model"::"0.b" : tensor<8x4xf32>
+      %a1 = llm.parameter "model"::"1.a" : tensor<4x8xf32>
+      %b1 = llm.parameter "model"::"1.b" : tensor<8x4xf32>
+      %0 = llm.linear %x, %a0
+        : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+      %1 = llm.linear %0, %b0
+        : (tensor<?x4xf32>, tensor<8x4xf32>) -> tensor<?x8xf32>
+      %2 = llm.linear %1, %a1
+        : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+      %3 = llm.linear %2, %b1
+        : (tensor<?x4xf32>, tensor<8x4xf32>) -> tensor<?x8xf32>
+      return %3 : tensor<?x8xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    module {
+      func.func private @layer(%arg0: tensor<?x8xf32>, %arg1: tensor<4x8xf32>,
+          %arg2: tensor<8x4xf32>) -> tensor<?x8xf32> {
+        %0 = llm.linear %arg0, %arg1 : (tensor<?x8xf32>, tensor<4x8xf32>) ->
+            tensor<?x4xf32>
+        %1 = llm.linear %0, %arg2 : (tensor<?x4xf32>, tensor<8x4xf32>) ->
+            tensor<?x8xf32>
+        return %1 : tensor<?x8xf32>
+      }
+      func.func @main(%arg0: tensor<?x8xf32>) -> tensor<?x8xf32> {
+        %0 = llm.parameter "model"::"0.a" : tensor<4x8xf32>
+        %1 = llm.parameter "model"::"0.b" : tensor<8x4xf32>
+        %2 = llm.parameter "model"::"1.a" : tensor<4x8xf32>
+        %3 = llm.parameter "model"::"1.b" : tensor<8x4xf32>
+        %4 = call @layer(%arg0, %0, %1) : (tensor<?x8xf32>, tensor<4x8xf32>,
+            tensor<8x4xf32>) -> tensor<?x8xf32>
+        %5 = call @layer(%4, %2, %3) : (tensor<?x8xf32>, tensor<4x8xf32>,
+            tensor<8x4xf32>) -> tensor<?x8xf32>
+        return %5 : tensor<?x8xf32>
+      }
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFunctions", "num-functions", "Number of functions made">,
+    Statistic<"numCalls", "num-calls", "Number of layers that call them">
+  ];
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
 def AssignParameters : Pass<"llm-assign-parameters", "::mlir::ModuleOp"> {
   let summary = "Give every parameter its place in the weight file";
   let description = [{
