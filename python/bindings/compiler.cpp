@@ -10,6 +10,9 @@
 #include "llmir/Tools/Tools.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Utils/Utils.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
@@ -314,6 +317,15 @@ public:
     return text;
   }
 
+  void expandCopies() {
+    module->walk([](memref::CopyOp copy) {
+      OpBuilder builder(copy);
+      linalg::makeMemRefCopyOp(builder, copy.getLoc(), copy.getSource(),
+                               copy.getTarget());
+      copy.erase();
+    });
+  }
+
   int64_t leaveOutCalls(int64_t most) {
     int64_t count = 0;
     for (auto function : module->getOps<func::FuncOp>()) {
@@ -592,6 +604,9 @@ NB_MODULE(_compiler, m) {
            "output, and return the names of all that ran.\n\nRaises "
            "RuntimeError with what is wrong, a line each, and OSError if the "
            "standard output takes no more.")
+      .def("expand_copies", &Program::expandCopies,
+           "Turn copies of buffers into loops, where MLIR would call a library "
+           "for those of slices.")
       .def("expand", &Program::expand, nb::arg("pipeline"),
            "The passes of a named pipeline, in mlir-opt's notation.")
       .def(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmir.errors import LLMIRError
-from llmir.reference import DTYPES, Array, load, store
+from llmir.reference import DTYPES, SCALARS, Array, load, store
 
 Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -104,22 +104,22 @@ class Inputs:
     values: list[Any]
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
-    def encode(self, function: Function) -> list[Array | int]:
+    def encode(self, function: Function) -> list[Any]:
         """Return the arguments of a lowered function."""
-        encoded: list[Array | int] = []
+        encoded: list[Any] = []
         for value, described in zip(self.values, function.inputs, strict=True):
             encoded += encode(value, described)
         return encoded
 
 
-def encode(value: Any, described: Mapping[str, Any]) -> list[Array | int]:
+def encode(value: Any, described: Mapping[str, Any]) -> list[Any]:
     """Return what a value is to a program that describes it so."""
     if isinstance(value, CacheContent):
         return list(encode_cache(value, described))
     if isinstance(value, QuantizedContent):
         return [part.copy() for part in value.parts]
     if described["kind"] == "number":
-        return [int(value)]
+        return [value.item()]
     if described["kind"] == "sharded":
         return [store(_shards(value, described), described["dtype"])]
     return [store(value, described["dtype"])]
@@ -316,8 +316,8 @@ def _refusal(described: Mapping[str, Any]) -> str | None:
     kind, dtype = described["kind"], described["dtype"]
     if kind == "other":
         return "nothing is known of that type"
-    if kind == "number" and dtype != "index":
-        return "of numbers only those of type index are passed"
+    if kind == "number" and dtype not in SCALARS:
+        return "no such number can be passed"
     if kind in ("tensor", "sharded") and dtype not in DTYPES:
         return f"NumPy has no elements of type {dtype}"
     if kind == "cache" and dtype not in (*FLOATS, "i8", "i4"):
@@ -625,7 +625,7 @@ class _Call:
         if dtype in FLOATS:
             return self._floats(shape, {dtype})
         if dtype == "i1":
-            return self.random.random(shape) < 0.75
+            return np.asarray(self.random.random(shape) < 0.75)
         return self._integers(index, shape)
 
     def _integers(self, index: int, shape: tuple[int, ...]) -> Any:
@@ -655,7 +655,7 @@ class _Call:
         if count > 1:
             # The ends are where tables end.
             values.flat[0], values.flat[-1] = low, end - 1
-        return values if shape else int(values)
+        return np.asarray(values)
 
     def _quantized(
         self, shape: tuple[int, ...], described: Mapping[str, Any]

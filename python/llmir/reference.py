@@ -63,7 +63,18 @@ DTYPES: dict[str, tuple[type, float]] = {
     "i1": (np.bool_, 0.0),
 }
 
+# What stands alone is passed by value.
+SCALARS: dict[str, Any] = {
+    "index": ctypes.c_int64,
+    "i64": ctypes.c_int64,
+    "i32": ctypes.c_int32,
+    "i1": ctypes.c_bool,
+    "f64": ctypes.c_double,
+    "f32": ctypes.c_float,
+}
+
 _MEMREF = re.compile(r"memref<((?:[0-9?]+x)*)(\w+)>")
+_TYPE = re.compile(r"memref<[^>]*>|(?<![\w%.])(?:index|[if]\d+|bf16)\b")
 
 
 def store(values: npt.ArrayLike, dtype: str) -> Array:
@@ -92,16 +103,16 @@ class MemRef:
     dtype: str
 
     @staticmethod
-    def find_all(text: str) -> list[MemRef | None]:
-        """Return the types in a list of arguments or results; None for an index."""
-        found: list[MemRef | None] = []
-        for match in re.finditer(r"memref<[^>]*>|\bindex\b", text):
+    def find_all(text: str) -> list[MemRef | str]:
+        """Return the types in a list of arguments or results; a scalar's by name."""
+        found: list[MemRef | str] = []
+        for match in _TYPE.finditer(text):
             memref = _MEMREF.fullmatch(match[0])
-            if match[0] == "index":
-                found.append(None)
+            if match[0] in SCALARS:
+                found.append(match[0])
                 continue
             if memref is None or memref[2] not in DTYPES:
-                raise LLMIRError(f"{match[0]} is no buffer that NumPy has")
+                raise LLMIRError(f"{match[0]} is nothing that NumPy has")
             sizes = memref[1].split("x")[:-1]
             shape = tuple(None if size == "?" else int(size) for size in sizes)
             found.append(MemRef(shape, memref[2]))
@@ -188,6 +199,8 @@ class Program:
             assert "linalg." not in code
             assert "memref.copy" not in code
             assert set(re.findall(r"math\.(\w+)", code)) <= INSTRUCTIONS
+        else:
+            module.expand_copies()
         module.run(TO_LLVM)
         target = find_target("native")
         code = module.emit_object(target.cpu, target.feature_string)
@@ -199,7 +212,7 @@ class Program:
             compiler.link_shared(str(unlinked), str(library), allow_undefined=True)
             self._library = ctypes.CDLL(str(library))
 
-    def call(self, name: str, *arguments: Array | int) -> list[Array]:
+    def call(self, name: str, *arguments: Any) -> list[Array]:
         """Call a function; return copies of its results.
 
         Arguments may be changed: MLIR takes the caller's buffers for its own.
@@ -207,33 +220,32 @@ class Program:
         types, results = self._signatures[name]
         assert len(arguments) == len(types)
         kept: list[Any] = []
-        for argument, memref in zip(arguments, types, strict=True):
-            if memref is None:
-                kept.append(ctypes.c_int64(int(argument)))
+        for argument, type_ in zip(arguments, types, strict=True):
+            if isinstance(type_, str):
+                kept.append(SCALARS[type_](argument))
             else:
                 assert isinstance(argument, np.ndarray)
-                kept.append(ctypes.pointer(memref.describe(argument)))
-        outputs = [memref for memref in results if memref is not None]
-        assert len(outputs) == len(results)
-        returned = type(
-            "Results",
-            (ctypes.Structure,),
-            {
-                "_fields_": [
-                    (f"result{i}", memref.descriptor)
-                    for i, memref in enumerate(outputs)
-                ]
-            },
-        )()
+                kept.append(ctypes.pointer(type_.describe(argument)))
         function = getattr(self._library, f"_mlir_ciface_{name}")
         function.restype = None
-        function(ctypes.byref(returned), *kept) if outputs else function(*kept)
+        if len(results) == 1 and isinstance(results[0], str):
+            # One scalar is returned, everything else written.
+            function.restype = SCALARS[results[0]]
+            return [np.array(function(*kept))]
+        fields = [
+            SCALARS[type_] if isinstance(type_, str) else type_.descriptor
+            for type_ in results
+        ]
+        members = {"_fields_": [(f"result{i}", each) for i, each in enumerate(fields)]}
+        returned = type("Results", (ctypes.Structure,), members)()
+        function(*([ctypes.byref(returned)] if results else []), *kept)
+        values = [getattr(returned, f"result{i}") for i in range(len(results))]
         return [
-            memref.read(getattr(returned, f"result{i}"))
-            for i, memref in enumerate(outputs)
+            np.array(value) if isinstance(type_, str) else type_.read(value)
+            for type_, value in zip(results, values, strict=True)
         ]
 
-    def run(self, *arguments: Array | int, name: str = "main") -> Array:
+    def run(self, *arguments: Any, name: str = "main") -> Array:
         """Call a function of one result."""
         (result,) = self.call(name, *arguments)
         return result

@@ -46,8 +46,8 @@ from llmir.reference import DTYPES, Array, Program, load, store
 from llmir.safetensors import Checkpoint, open_checkpoint
 from llmir.weights import write_weights
 
-# How far results may be apart, relative to the largest number beside them, by what
-# either program rounds to on the way.
+# How far results may be apart, relative to the largest number beside them, if one of
+# two programs rounds to such numbers on the way and the other does not.
 TOLERANCES = {
     "f64": 1e-5,
     "f32": 1e-5,
@@ -55,6 +55,15 @@ TOLERANCES = {
     "bf16": 2e-2,
     "int8": 8e-2,
     "int4": 3e-1,
+}
+# The same if both do: only what lies between two of them may be rounded otherwise.
+SHARED = {
+    "f64": 1e-5,
+    "f32": 1e-5,
+    "f16": 1e-3,
+    "bf16": 5e-3,
+    "int8": 2.5e-3,
+    "int4": 3e-2,
 }
 ROUNDS = 6
 # What floats are multiplied by, in turns: usual ones; so small that the epsilon of a
@@ -81,7 +90,7 @@ class Settings:
     functions: what is compared, None for every public function.
     rounds: how many inputs are tried for each.
     seed: of everything that is random.
-    tolerances: TOLERANCES, or other bounds.
+    tolerances: bounds that take the place of those of TOLERANCES and SHARED.
     ranges: what integers arguments may have, by their numbers.
     weights: a model directory whose weights are taken instead of random ones.
     """
@@ -89,9 +98,20 @@ class Settings:
     functions: tuple[str, ...] | None = None
     rounds: int = ROUNDS
     seed: int = 0
-    tolerances: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCES))
+    tolerances: Mapping[str, float] = field(default_factory=dict)
     ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     weights: Path | None = None
+
+    def allowed(self, before: set[str], after: set[str]) -> float:
+        """Return how far results of programs that round so may be apart."""
+        bounds = [SHARED["f32"]]
+        for rounding in before | after:
+            what = rounding.partition(" ")[0]
+            table = SHARED if rounding in before & after else TOLERANCES
+            bounds.append(self.tolerances.get(what, table[what]))
+        if set(self.tolerances) == set(TOLERANCES):
+            bounds = bounds[1:] or [self.tolerances["f32"]]
+        return max(bounds)
 
 
 @dataclass
@@ -142,14 +162,16 @@ class Stage:
 
     @property
     def roundings(self) -> set[str]:
-        """What the program rounds to, as TOLERANCES has it."""
+        """What the program rounds to, by the names of TOLERANCES and where."""
         found = set(_FLOAT_TYPES.findall(self.text))
         if _INTEGER_INPUTS.search(self.text):
-            found.add("int8")
+            found.add("int8 activations")
         for function in self.functions.values():
             for described in function.inputs:
-                if described["kind"] == "cache" and described["dtype"] not in FLOATS:
-                    found.add("int" + described["dtype"][1:])
+                if described["kind"] == "cache":
+                    dtype = described["dtype"]
+                    name = dtype if dtype in FLOATS else f"int{dtype[1:]}"
+                    found.add(f"{name} in a cache")
         return found
 
     @property
@@ -416,7 +438,7 @@ def compare(
     for stage in stages:
         notify(f"compiling {stage.name}")
         _ = stage.program
-    lossy = any(stage.roundings & {"int8", "int4"} for stage in stages)
+    lossy = any("int" in rounding for stage in stages for rounding in stage.roundings)
     scales = MILD_SCALES if lossy else SCALES
     for turn in range(settings.rounds):
         scale = scales[turn % len(scales)]
@@ -512,11 +534,7 @@ def _compare_results(
     inputs: Inputs,
     settings: Settings,
 ) -> list[Output]:
-    roundings = before.roundings | after.roundings
-    allowed = max(
-        (settings.tolerances[each] for each in roundings),
-        default=settings.tolerances["f32"],
-    )
+    allowed = settings.allowed(before.roundings, after.roundings)
     found = []
     pairs = zip(
         before.functions[name].results,

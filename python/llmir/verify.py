@@ -36,7 +36,14 @@ from llmir.command import (
 )
 from llmir.errors import LLMIRError
 from llmir.files import open_regular
-from llmir.verification import ROUNDS, TOLERANCES, Output, Settings, VerificationError
+from llmir.verification import (
+    ROUNDS,
+    SHARED,
+    TOLERANCES,
+    Output,
+    Settings,
+    VerificationError,
+)
 
 MODULE = "llmir._verify"
 
@@ -241,9 +248,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="how far results may be apart, relative to the largest number of an "
-        "output; for programs that round to WHAT, or for all (default: "
-        + ", ".join(f"{name}={value:g}" for name, value in TOLERANCES.items())
-        + ", the largest that applies)",
+        "output, if a program rounds to WHAT or in any case (default: the largest of "
+        + ", ".join(
+            f"{name}={SHARED[name]:g} to {value:g}"
+            for name, value in TOLERANCES.items()
+        )
+        + " that applies; the lower ones if both programs round so)",
     )
     add(
         "--range",
@@ -268,7 +278,7 @@ def _natural(text: str) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    tolerances = dict(TOLERANCES)
+    tolerances: dict[str, float] = {}
     for text in arguments.tolerance:
         name, _, number = text.rpartition("=")
         try:

@@ -65,11 +65,15 @@ namespace {
 struct OutlineRowsPass : llmir::impl::OutlineRowsBase<OutlineRowsPass> {
   void runOnOperation() override {
     SmallVector<scf::ForallOp> loops;
-    for (auto function : getOperation().getOps<func::FuncOp>())
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      // A thread of the runtime has no threads of its own.
+      if (function->hasAttr(llmir::kRowLoopAttr))
+        continue;
       function.walk<WalkOrder::PreOrder>([&](scf::ForallOp loop) {
         loops.push_back(loop);
         return WalkResult::skip();
       });
+    }
     LLVMTypeConverter converter(&getContext());
     DenseMap<func::FuncOp, unsigned> counts;
     for (scf::ForallOp loop : loops) {

@@ -36,6 +36,9 @@ struct PlanArenaPass : llmir::impl::PlanArenaBase<PlanArenaPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    // Nobody would pass a second arena.
+    if (module->hasAttr("llm.arena_bytes"))
+      return markAllAnalysesPreserved();
     Builder builder(&getContext());
     llmir::appendArgumentToAll(
         module, MemRefType::get({ShapedType::kDynamic}, builder.getI8Type()));

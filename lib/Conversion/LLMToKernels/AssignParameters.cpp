@@ -29,6 +29,16 @@ struct AssignParametersPass
     : llmir::impl::AssignParametersBase<AssignParametersPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    if (module->hasAttr("llm.weights")) {
+      WalkResult left = module.walk([](Operation *op) {
+        if (!isa<ParameterOp, RopeTableOp>(op))
+          return WalkResult::advance();
+        op->emitError("has come too late: the weights have their places");
+        return WalkResult::interrupt();
+      });
+      return left.wasInterrupted() ? signalPassFailure()
+                                   : markAllAnalysesPreserved();
+    }
     Builder builder(&getContext());
     auto bytesType =
         MemRefType::get({ShapedType::kDynamic}, builder.getI8Type());

@@ -71,7 +71,8 @@ private:
         return terminator->emitError(
             "returns a tensor that no destination-style op makes");
       if (auto argument = dyn_cast<BlockArgument>(destination->get());
-          argument && function.getName() != llmir::kStepFunction) {
+          argument && (function.getName() != llmir::kStepFunction ||
+                       isPassed(function, argument))) {
         owners.push_back(argument.getArgNumber());
         continue;
       }
@@ -85,6 +86,15 @@ private:
     }
     finished.insert(function);
     return success();
+  }
+
+  /// Marks what the step's caller passes for its results to be written to; what
+  /// it passes otherwise is not to be changed.
+  static constexpr StringLiteral kDestinationAttr = "llm.destination";
+
+  static bool isPassed(func::FuncOp step, BlockArgument argument) {
+    return static_cast<bool>(
+        step.getArgAttr(argument.getArgNumber(), kDestinationAttr));
   }
 
   /// Whether a tensor is made of another one's memory.
@@ -197,6 +207,9 @@ private:
     }
     unsigned index = function.getNumArguments();
     function.insertArgument(index, empty.getType(), {}, empty.getLoc());
+    if (function.getName() == llmir::kStepFunction)
+      function.setArgAttr(index, kDestinationAttr,
+                          UnitAttr::get(&getContext()));
     use.set(function.getArgument(index));
     auto uses = SymbolTable::getSymbolUses(function, getOperation());
     for (SymbolTable::SymbolUse user : *uses) {

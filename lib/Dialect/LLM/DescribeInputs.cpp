@@ -131,8 +131,12 @@ public:
       if ((factor == 1 || factor == -1) &&
           (!chosen || !isProduct(unknown) || isProduct(*chosen)))
         chosen = unknown;
-    if (!chosen)
+    if (!chosen) {
+      // Nothing can be put in, or the two contradict each other.
+      atLeast(difference, 0);
+      atLeast(0, difference);
       return;
+    }
     int64_t factor = difference.factors[*chosen];
     difference.factors.erase(*chosen);
     known[*chosen] = difference * -factor;

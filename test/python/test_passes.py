@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Every pass keeps what a program means, and does nothing the second time.
+
+A pass that is added to a Passes.td is found here. Its lit file, named after its flag,
+is a set of programs to run it on, with the options of the RUN lines; what it makes of
+each is compared with the program before by their reference meaning. Passes whose result
+has none are listed, with the test that runs what they make. What a pass cannot work on
+it refuses in a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import llmir
+from conftest import MakeModel
+from llmir import _native
+from llmir.errors import LLMIRError
+from llmir.importer import import_model
+from llmir.inputs import functions_of
+from llmir.verification import Settings, Stage, compare
+
+ROOT = Path(__file__).resolve().parents[2]
+LLMIR_OPT = Path(llmir.__file__).parents[2] / "bin" / "llmir-opt"
+# By flag, the op that a pass works on, if not on any.
+ANCHORS = {
+    name: anchor
+    for file in ROOT.glob("include/llmir/**/Passes.td")
+    for name, anchor in re.findall(
+        r'\s*: Pass<"([\w-]+)"(?:,\s*"([\w:]+)")?', file.read_text()
+    )
+}
+PASSES = sorted(ANCHORS)
+PROGRAMS = sorted(
+    path
+    for folder in ("Dialect", "Conversion", "Pipelines")
+    for path in (ROOT / "test" / folder).rglob("*.mlir")
+)
+
+# A whole step, which has something for most passes.
+STEP = ROOT / "test/Pipelines/Inputs/two-layer-step.mlir"
+
+# Passes after which a program has no reference meaning, or which are that meaning, and
+# what runs the programs that they make.
+BEYOND = {
+    "convert-llm-to-kernels": "test_reference_step.py",
+    "convert-llm-to-linalg": "test_reference.py",
+    "convert-llm-to-llvm": "test_reference_step.py",
+    "llm-assign-parameters": "test_reference_step.py",
+    "llm-expand-bf16": "test_reference.py",
+    "llm-lower-vector-math": "test_reference.py",
+    "llm-outline-rows": "test_reference_step.py",
+    "llm-pass-destinations": "test_reference_step.py",
+    "llm-plan-arena": "test_reference_step.py",
+    "llm-vectorize-rows": "test_reference_moe.py",
+}
+
+# What the passes of the optimizer are run on: every kind of attention, norm and MLP.
+MODELS = [
+    ("gqa", "float32"),
+    ("odd", "float32"),
+    ("biases", "bfloat16"),
+    ("tied", "bfloat16"),
+    ("mistral", "float32"),
+    ("qwen3_bias", "float32"),
+    ("phi3", "float16"),
+    ("smollm3_window", "bfloat16"),
+    ("olmo2", "float32"),
+]
+PIPELINES = [
+    "llm-optimize",
+    "llm-optimize{quantize=int8}",
+    "llm-optimize{quantize=int4 quantize-group-size=32 quantize-asymmetric=true}",
+    "llm-optimize{quantize=w8a8}",
+    "llm-optimize{kv-cache-dtype=int8}",
+]
+
+
+def lit_file(name: str) -> Path:
+    """Return the lit file of a pass."""
+    found = [path for path in PROGRAMS if path.stem == name]
+    assert found, f"--{name} has no lit file that is named after it"
+    return found[0]
+
+
+def pipelines_of(name: str) -> list[str]:
+    """Return the pass with the options of each RUN line, but of those that fail."""
+    found = []
+    for line in re.findall(r"// RUN: (.*)", lit_file(name).read_text()):
+        words = shlex.split(line.partition("|")[0])
+        if words[0] == "not":
+            continue
+        for word in words:
+            match = re.fullmatch(rf"--?{name}(?:=(.*))?", word)
+            if match:
+                found.append(f"{name}{{{match[1]}}}" if match[1] else name)
+    if ANCHORS[name].endswith("FuncOp"):
+        found = [f"func.func({each})" for each in found]
+    assert found, f"no RUN line of the lit file of --{name} runs it"
+    return list(dict.fromkeys(found))
+
+
+def programs_of(path: Path) -> Iterator[str]:
+    """Yield the programs of a lit file that are valid."""
+    for text in re.split(r"^// -----.*$", path.read_text(), flags=re.M):
+        try:
+            yield str(_native.compiler().Module.parse(text))
+        except ValueError:
+            continue
+
+
+def run_pass(text: str, pipeline: str) -> str | None:
+    """Return what a pass makes of a program, None if it refuses it."""
+    module = _native.compiler().Module.parse(text)
+    try:
+        module.run(pipeline)
+    except RuntimeError:
+        return None
+    return str(module)
+
+
+def is_executable(text: str) -> bool:
+    """Whether a program has a public function, and a reference meaning."""
+    if not functions_of(_native.compiler().Module.parse(text)):
+        return False
+    try:
+        _ = Stage(text, "before").program
+    except LLMIRError as error:
+        # Lit files also have branches with caches, and kernels that are called.
+        return "has no reference meaning" not in str(error)
+    return True
+
+
+def check(before: str, after: str, what: str, rounds: int = 4) -> None:
+    """Compare two programs; the message of a failure has both."""
+    stages = [Stage(before, "before"), Stage(after, "after")]
+    for outputs in compare(stages, Settings(rounds=rounds)):
+        for output in outputs:
+            assert not output.failure, f"{what}: {output.failure}\n{before}\n{after}"
+
+
+@pytest.mark.parametrize("name", [name for name in PASSES if name not in BEYOND])
+def test_a_pass_keeps_the_meaning(name: str) -> None:
+    compared = 0
+    for pipeline in pipelines_of(name):
+        for before in [*programs_of(lit_file(name)), *programs_of(STEP)]:
+            after = run_pass(before, pipeline)
+            if after is None or after == before:
+                continue
+            if not is_executable(before):
+                continue
+            check(before, after, pipeline)
+            compared += 1
+    # What only checks changes nothing.
+    assert compared or name.startswith("llm-verify-"), "no program of its lit file runs"
+
+
+def test_what_is_beyond_is_there() -> None:
+    assert set(BEYOND) <= set(PASSES)
+    for name in set(BEYOND.values()):
+        assert (ROOT / "test/python" / name).exists()
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize(("shape", "dtype"), MODELS)
+def test_the_optimizer_keeps_the_meaning(
+    make_model: MakeModel, shape: str, dtype: str, pipeline: str
+) -> None:
+    before = import_model(make_model(shape, dtype), None)
+    after = run_pass(before, pipeline)
+    assert after is not None
+    check(before, after, pipeline, rounds=3)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_second_time_changes_nothing(make_model: MakeModel, name: str) -> None:
+    texts = list(programs_of(lit_file(name)))
+    texts += [import_model(make_model("biases", "bfloat16"), None)]
+    texts += [str(run_pass(texts[-1], "llm-optimize{quantize=int4}"))]
+    for pipeline in pipelines_of(name):
+        ran = 0
+        for text in texts:
+            once = run_pass(text, pipeline)
+            if once is None:
+                continue
+            twice = run_pass(once, pipeline)
+            assert twice is not None, f"{pipeline} refuses what it made of\n{text}"
+            # Constants may have been made that nothing uses.
+            assert run_pass(twice, "canonicalize") == run_pass(once, "canonicalize"), (
+                f"{pipeline} changes again what it made of\n{text}"
+            )
+            ran += 1
+        assert ran
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_a_pass_cannot_take_it_refuses(name: str, tmp_path: Path) -> None:
+    """No program of any lit file ends the process, or is refused without a reason."""
+    nothing = tmp_path / "nothing.mlir"
+    nothing.write_text(
+        "module {}\n// -----\nfunc.func private @f(tensor<?xf32>) -> tensor<?xf32>\n"
+        "// -----\nfunc.func @g(%x: tensor<2xf32>, %c: i1) -> tensor<2xf32> {\n"
+        "  cf.cond_br %c, ^a, ^b\n^a:\n  return %x : tensor<2xf32>\n"
+        "^b:\n  cf.br ^a\n}\n"
+    )
+    for path in [nothing, *PROGRAMS]:
+        done = subprocess.run(
+            [LLMIR_OPT, path, "--split-input-file", f"--{name}", "-o", "/dev/null"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in (0, 1), f"{path}: {done.stderr[-2000:]}"
+        assert (done.returncode == 0) == ("error: " not in done.stderr), path
