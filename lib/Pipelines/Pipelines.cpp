@@ -48,19 +48,41 @@ void llmir::buildRaisePipeline(OpPassManager &manager,
   }
 }
 
+static void addMergeProducts(OpPassManager &manager, StringRef which,
+                             const llmir::FusePipelineOptions &options) {
+  manager.addPass(llmir::llm::createLLMMergeProducts(
+      {which.str(), options.bandwidth, options.peak, options.call,
+       options.tokens}));
+}
+
+void llmir::buildFuseAttentionPipeline(OpPassManager &manager,
+                                       const FusePipelineOptions &options) {
+  addMergeProducts(manager, "plain", options);
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseRopeAppend(
+      {options.bandwidth, options.peak, options.call, options.tokens}));
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+}
+
+void llmir::buildFuseMLPPipeline(OpPassManager &manager,
+                                 const FusePipelineOptions &options) {
+  // What surrounds a product, from the inside out: the residual is added to
+  // what the activation makes.
+  addMergeProducts(manager, "gated", options);
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
+}
+
 void llmir::buildOptimizePipeline(OpPassManager &manager,
                                   const OptimizePipelineOptions &options) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
   if (options.kvCacheDtype != "auto")
     manager.addPass(llm::createLLMQuantizeKVCache({options.kvCacheDtype}));
-  // What surrounds a product, from the outside in: the residual is added to
-  // what the activation makes.
-  manager.addPass(llm::createLLMMergeProducts());
-  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseActivation());
-  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm());
-  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseResidual());
-  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseRopeAppend());
+  buildFuseAttentionPipeline(manager, options);
+  buildFuseMLPPipeline(manager, options);
+  // Products that would be merged have no norms yet.
+  manager.addNestedPass<func::FuncOp>(llm::createLLMFuseNorm(
+      {options.bandwidth, options.peak, options.call, options.tokens}));
   if (options.quantize != "none") {
     llm::LLMQuantizeWeightsOptions quantize;
     quantize.format = options.quantize;
@@ -184,6 +206,14 @@ void llmir::registerPipelines() {
   PassPipelineRegistration<RaisePipelineOptions>(
       "llm-raise", "Raise an exported program from linalg to the llm dialect",
       buildRaisePipeline);
+  PassPipelineRegistration<FusePipelineOptions>(
+      "llm-fuse-attention",
+      "Make q, k and v one product, and RoPE and the append one op",
+      buildFuseAttentionPipeline);
+  PassPipelineRegistration<FusePipelineOptions>(
+      "llm-fuse-mlp",
+      "Make gate and up one product, with the activation and the residual",
+      buildFuseMLPPipeline);
   PassPipelineRegistration<OptimizePipelineOptions>(
       "llm-optimize", "Optimize an imported program within the llm dialect",
       buildOptimizePipeline);

@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Utils/Utils.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
@@ -20,6 +21,7 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/SourceMgr.h"
 
@@ -126,58 +128,39 @@ std::string toText(const llvm::json::Value &value) {
   return text;
 }
 
-/// Sizes, -1 where they are dynamic.
-std::vector<int64_t> sizesOf(ArrayRef<int64_t> shape) {
-  std::vector<int64_t> sizes(shape);
-  std::replace(sizes.begin(), sizes.end(), ShapedType::kDynamic, int64_t(-1));
-  return sizes;
-}
+/// An op, as often as a step runs it.
+struct Executed {
+  Operation *op;
+  func::FuncOp function;
+  /// The number of the call of a function that it is in; -1 for the step
+  /// itself.
+  int64_t call;
+  /// Of each operand, the parameter that it is, if it is one.
+  SmallVector<ParameterOp> parameters;
+  /// Whether its rows are those whose logits are asked for.
+  bool isOnLogits = false;
 
-/// What an op reads or writes: its sizes, the bits of an element, and of a
-/// weight its names in the file.
-nb::dict describeValue(Value value, ParameterOp parameter) {
-  nb::dict result;
-  if (auto cache = dyn_cast<PagedKVCacheType>(value.getType())) {
-    result["kind"] = "cache";
+  std::vector<std::string> keys() {
+    // The second operand of a product is its weight.
+    std::vector<std::string> result;
+    if (isa<LinearOp, QuantizedMatmulOp>(op) && parameters[1])
+      for (StringRef key :
+           parameters[1].getKeys().getAsValueRange<StringAttr>())
+        result.push_back(key.str());
     return result;
   }
-  if (auto quantized = dyn_cast<QuantizedTensorType>(value.getType())) {
-    // Each side of a scale is counted with its bits; padding is left out.
-    result["kind"] = "tensor";
-    result["shape"] = sizesOf(quantized.getShape());
-    double bits = quantized.getStorage().getWidth();
-    double perGroup = quantized.getScales().getWidth() +
-                      (quantized.getAsymmetric() ? bits : 0);
-    int64_t group = quantized.getGroupSize() ? quantized.getGroupSize()
-                                             : quantized.getAxisSize();
-    result["bits"] = bits + (group > 0 ? perGroup / double(group) : 0);
-  } else if (auto tensor = dyn_cast<RankedTensorType>(value.getType())) {
-    result["kind"] = "tensor";
-    result["shape"] = sizesOf(tensor.getShape());
-    Type element = tensor.getElementType();
-    result["type"] = nameOf(element);
-    result["bits"] =
-        element.isIntOrFloat() ? double(element.getIntOrFloatBitWidth()) : 64.0;
-  } else {
-    result["kind"] = "other";
-    return result;
+
+  Cost cost(Batch batch) const {
+    if (isOnLogits)
+      batch.rows = batch.sequences;
+    auto costly = dyn_cast<CostOpInterface>(op);
+    return costly ? costly.getCost(batch) : Cost();
   }
-  if (parameter) {
-    nb::list keys;
-    for (StringAttr key : parameter.getKeys().getAsRange<StringAttr>())
-      keys.append(key.getValue().str());
-    result["keys"] = keys;
-    int64_t elements = 0;
-    for (RankedTensorType type : parameter.getPartTypes())
-      elements += type.getNumElements();
-    result["elements"] = elements;
-  }
-  return result;
-}
+};
 
 /// The ops of the dialect that a function runs, calls included, in order.
 void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
-                  int64_t call, int64_t &calls, nb::list &list) {
+                  int64_t call, int64_t &calls, std::vector<Executed> &list) {
   if (function.isExternal() || !function.getBody().hasOneBlock())
     throw nb::value_error("the program's functions are not plain sequences");
   auto parameterOf = [&](Value value) -> ParameterOp {
@@ -187,7 +170,10 @@ void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
                  : ParameterOp();
     return value.getDefiningOp<ParameterOp>();
   };
+  bool isOnLogits = false;
   for (Operation &op : function.getBody().front()) {
+    SmallVector<ParameterOp> parameters =
+        llvm::map_to_vector(op.getOperands(), parameterOf);
     if (auto callOp = dyn_cast<func::CallOp>(op)) {
       auto callee =
           function->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(
@@ -195,36 +181,33 @@ void listExecuted(func::FuncOp function, ArrayRef<ParameterOp> arguments,
       // Calls that return to their caller would never end; no step has them.
       if (!callee || callee == function || calls >= 1000000)
         throw nb::value_error("the program's calls cannot be followed");
-      SmallVector<ParameterOp> handed;
-      for (Value operand : callOp.getOperands())
-        handed.push_back(parameterOf(operand));
-      listExecuted(callee, handed, calls++, calls, list);
+      listExecuted(callee, parameters, calls++, calls, list);
       continue;
     }
     if (!isa<LLMDialect>(op.getDialect()) || isa<ParameterOp, RopeTableOp>(op))
       continue;
-    nb::dict entry;
-    entry["op"] = op.getName().stripDialect().str();
-    entry["function"] = function.getName().str();
-    entry["call"] = call;
-    nb::list operands, results;
-    for (Value operand : op.getOperands())
-      operands.append(describeValue(operand, parameterOf(operand)));
-    for (Value result : op.getResults())
-      results.append(describeValue(result, ParameterOp()));
-    entry["operands"] = operands;
-    entry["results"] = results;
-    // What a product rounds its input to says which instructions multiply.
-    auto product = dyn_cast<QuantizedMatmulOp>(op);
-    entry["integers"] =
-        product && (product.getInputType() ||
-                    isa<QuantizedTensorType>(product.getInput().getType()));
-    auto query = op.getAttrOfType<TypeAttr>("query_type");
-    entry["query_type"] = query ? nameOf(query.getValue()) : std::string();
-    auto window = op.getAttrOfType<IntegerAttr>("window");
-    entry["window"] = window ? window.getInt() : 0;
-    list.append(entry);
+    // The rows that logits are asked of are looked up as an embedding's are.
+    if (isa<EmbeddingOp>(op) && !parameters[1])
+      isOnLogits = true;
+    list.push_back({&op, function, call, parameters, isOnLogits && call == -1});
   }
+}
+
+const char *nameOf(Multiplier multiplier) {
+  switch (multiplier) {
+  case Multiplier::F32:
+    return "f32";
+  case Multiplier::BF16:
+    return "bf16";
+  case Multiplier::Int8:
+    return "int8";
+  }
+  return "";
+}
+
+nb::tuple describeCost(const Cost &cost) {
+  return nb::make_tuple(cost.stored, cost.moved, cost.operations,
+                        nameOf(cost.multiplier));
 }
 
 void registerPasses() {
@@ -423,13 +406,87 @@ public:
   }
 
   nb::list executed() {
-    auto step = module->lookupSymbol<func::FuncOp>("step");
-    if (!step)
-      throw nb::value_error("the program has no function step");
     nb::list list;
-    int64_t calls = 0;
-    listExecuted(step, {}, -1, calls, list);
+    for (Executed &entry : listOfStep()) {
+      nb::dict described;
+      described["op"] = entry.op->getName().stripDialect().str();
+      described["function"] = entry.function.getName().str();
+      described["call"] = entry.call;
+      described["keys"] = entry.keys();
+      described["on_logits"] = entry.isOnLogits;
+      list.append(described);
+    }
     return list;
+  }
+
+  nb::list costs(int64_t rows, int64_t context, int64_t sequences) {
+    if (sequences < 1 || rows < sequences || context < rows / sequences)
+      throw nb::value_error("there is no such batch");
+    nb::list list;
+    for (Executed &entry : listOfStep())
+      list.append(describeCost(entry.cost({rows, context, sequences})));
+    return list;
+  }
+
+  nb::list layer(int64_t rows, int64_t context, int64_t sequences) {
+    std::vector<Executed> list = listOfStep();
+    // The function that is called most often; the step if there is none.
+    llvm::MapVector<Operation *, std::pair<int64_t, int64_t>> functions;
+    int64_t last = -1;
+    for (Executed &entry : list)
+      if (entry.call >= 0 && entry.call != last) {
+        last = entry.call;
+        auto &[count, first] = functions[entry.function];
+        first = count++ == 0 ? entry.call : first;
+      }
+    int64_t call = -1, most = 0;
+    for (auto &[function, calls] : functions)
+      if (calls.first > most)
+        std::tie(most, call) = calls;
+    DenseMap<Operation *, Executed *> known;
+    func::FuncOp function;
+    for (Executed &entry : list)
+      if (entry.call == call) {
+        known[entry.op] = &entry;
+        function = entry.function;
+      }
+    if (!function)
+      throw nb::value_error("the step has no ops of the dialect");
+
+    nb::list nodes;
+    DenseMap<Operation *, int64_t> numbers;
+    for (Operation &op : function.getBody().front()) {
+      bool isNode = known.contains(&op) || isa<linalg::LinalgOp>(op) ||
+                    (op.hasTrait<OpTrait::Elementwise>() &&
+                     llvm::any_of(op.getResultTypes(), [](Type type) {
+                       return isa<RankedTensorType>(type);
+                     }));
+      if (!isNode)
+        continue;
+      nb::dict node;
+      nb::list inputs;
+      for (Value operand : op.getOperands()) {
+        // Slices and reshapes are the tensor that they are of.
+        Operation *maker = operand.getDefiningOp();
+        while (maker && isa<tensor::TensorDialect>(maker->getDialect()) &&
+               maker->getNumOperands() > 0)
+          maker = maker->getOperand(0).getDefiningOp();
+        if (auto number = numbers.find(maker); number != numbers.end())
+          inputs.append(number->second);
+      }
+      node["op"] = known.contains(&op) ? op.getName().stripDialect().str()
+                                       : op.getName().getStringRef().str();
+      node["inputs"] = inputs;
+      node["keys"] = std::vector<std::string>();
+      node["cost"] = describeCost(Cost());
+      if (Executed *entry = known.lookup(&op)) {
+        node["keys"] = entry->keys();
+        node["cost"] = describeCost(entry->cost({rows, context, sequences}));
+      }
+      numbers[&op] = static_cast<int64_t>(numbers.size());
+      nodes.append(node);
+    }
+    return nodes;
   }
 
   nb::list weights(bool data) {
@@ -457,6 +514,16 @@ public:
   }
 
 private:
+  std::vector<Executed> listOfStep() {
+    auto step = module->lookupSymbol<func::FuncOp>("step");
+    if (!step)
+      throw nb::value_error("the program has no function step");
+    std::vector<Executed> list;
+    int64_t calls = 0;
+    listExecuted(step, {}, -1, calls, list);
+    return list;
+  }
+
   static DialectRegistry makeRegistry() {
     DialectRegistry registry;
     llmir::registerAllDialects(registry);
@@ -631,12 +698,21 @@ NB_MODULE(_compiler, m) {
       .def("executed", &Program::executed,
            "The ops of the dialect that a step runs, in order and with calls "
            "followed: op, function, the number of the call (-1 in the step "
-           "itself), window, whether a product's input is integers, and of "
-           "operands and results the kind, shape (-1 "
-           "where it is dynamic), type, bits of an element, and of a weight "
-           "its keys "
-           "and elements.\n\nRaises ValueError if the program is no plain "
-           "sequence of ops and calls.")
+           "itself), the keys of a product's weight, and whether its rows are "
+           "those whose logits are asked for.\n\nRaises ValueError if the "
+           "program is no plain sequence of ops and calls.")
+      .def("costs", &Program::costs, nb::arg("rows"), nb::arg("context"),
+           nb::arg("sequences") = 1,
+           "What each of the ops that `executed` lists costs in a step of "
+           "`rows` new tokens of `sequences` sequences that then have "
+           "`context` tokens each: bytes of weights, keys and values, bytes "
+           "of everything else, operations, and the numbers that are "
+           "multiplied (f32, bf16 or int8).")
+      .def("layer", &Program::layer, nb::arg("rows"), nb::arg("context"),
+           nb::arg("sequences") = 1,
+           "The ops of the function that a step calls most often, or of the "
+           "step: op, the numbers of those whose results it reads (inputs), "
+           "the keys of a product's weight, and its cost, as `costs` has it.")
       .def("weights", &Program::weights, nb::arg("data") = true,
            "After llm-cpu-pipeline: what stands where in the weights, and, if "
            "asked, the data of what is in no file.")

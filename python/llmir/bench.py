@@ -179,8 +179,9 @@ def work_of(row: Row, ops: Sequence[costs.Op], most: int) -> tuple[float, float]
             length += count
             step = costs.Step(count * row.sequences, length, row.sequences)
             for op in ops:
-                read += op.stored_bytes(step)
-                operations += op.operations(step)
+                cost = op.cost(step)
+                read += cost.stored
+                operations += cost.operations
     return read, operations
 
 
@@ -195,7 +196,7 @@ def measure(
     """
     timer = Timer(path, threads, rows)
     try:
-        ops = costs.executed_ops(path, timer.model.manifest)
+        ops = costs.executed_ops(path)
     except LLMIRError as error:
         tell(f"llmir: bytes and operations are not known: {error}")
         ops = []

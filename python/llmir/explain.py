@@ -24,10 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmir import _native, costs
+from llmir import _native, costs, picture
 from llmir.bench import with_room
-from llmir.command import Command, execute, int_up_to, positive_int, standard_output
+from llmir.command import (
+    Command,
+    UsageError,
+    execute,
+    int_up_to,
+    positive_int,
+    standard_output,
+)
 from llmir.errors import LLMIRError
+from llmir.importer import import_model
+from llmir.manifest import PROGRAM
 from llmir.model import MAX_THREADS, Model
 
 REPETITIONS = 9
@@ -41,6 +50,8 @@ CALLS = dict.fromkeys(costs.PRODUCTS, "linear") | {
     "rope_append_kv": "rope_append_kv",
 }
 GENERATED = "generated code"
+# What a call takes besides, as in the model that fusions are chosen by.
+CALL_SECONDS = 1e-6
 
 
 @dataclass
@@ -49,30 +60,34 @@ class Line:
 
     count: how many of it a step runs.
     bytes, operations: of all of them, in a step.
-    least, seconds: the time that they need at least, and that they took.
+    stored: those of weights, keys and values among the bytes.
+    least, predicted, seconds: the time that they need at least, that the cost model
+        expects of them, and that they took.
     """
 
     name: str
     count: int = 0
     bytes: float = 0.0
+    stored: float = 0.0
     operations: float = 0.0
     least: float = 0.0
+    predicted: float = 0.0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes a second, and operations a second by multiplier."""
+    """Bytes a second, operations a second by multiplier, and bytes that are cached."""
 
     bandwidth: float
     peaks: dict[str, float]
+    cache: int = 0
 
-    def least(self, op: costs.Op, step: costs.Step) -> float:
+    def least(self, cost: costs.Cost) -> float:
         """Return the seconds that an op needs at least."""
-        multiplier = op.multiplier or "f32"
-        peak = self.peaks[multiplier] or self.peaks["f32"]
-        multiplying = op.operations(step) / peak if peak else 0.0
-        return max(op.bytes(step) / self.bandwidth, multiplying)
+        peak = self.peaks[cost.multiplier] or self.peaks["f32"]
+        multiplying = cost.operations / peak if peak else 0.0
+        return max(cost.bytes / self.bandwidth, multiplying)
 
 
 def name_of(op: costs.Op) -> str:
@@ -116,41 +131,76 @@ def explain(
         if op.name in CALLS:
             line = lines.setdefault(name_of(op), Line(name_of(op)))
             line.seconds += next(seconds)
+        cost = op.cost(step)
         line.count += 1
-        line.bytes += op.bytes(step)
-        line.operations += op.operations(step)
-        line.least += limits.least(op, step)
+        line.bytes += cost.bytes
+        line.stored += cost.stored
+        line.operations += cost.operations
+        line.least += limits.least(cost)
+        line.predicted += limits.least(cost) + CALL_SECONDS * (op.name in CALLS)
     rest.seconds = total - sum(time for _, time in timed)
     ordered = sorted(lines.values(), key=lambda line: -line.seconds)
     return [*ordered, rest]
 
 
-def table(lines: Iterable[Line], total: float) -> str:
-    """Return the lines as a table."""
+def table(lines: Iterable[Line], total: float, cache: int = 0) -> str:
+    """Return the lines as a table.
+
+    cache: the bytes of the last-level cache. A step whose weights fit there need not
+        read them from memory, of which the limits are: a line that is faster says so.
+    """
     rows = [
-        "| op | count | MB | GFLOP | limit ms | ms | of the step | of the limit |",
-        "|---|---|---|---|---|---|---|---|",
+        "| op | count | MB | GFLOP | limit ms | predicted ms | ms | of the step "
+        "| of the limit |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines = list(lines)
     whole = Line("step")
     for line in lines:
         whole.bytes += line.bytes
+        whole.stored += line.stored
         whole.operations += line.operations
         whole.least += line.least
+        whole.predicted += line.predicted
     whole.seconds, whole.count = total, 1
     for line in [*lines, whole]:
+        share = line.least / line.seconds if line.seconds > 0 else 0.0
         cells = [
             line.name,
             str(line.count),
             f"{line.bytes / 1e6:.2f}",
             f"{line.operations / 1e9:.3f}",
             f"{line.least * 1e3:.3f}",
+            f"{line.predicted * 1e3:.3f}",
             f"{line.seconds * 1e3:.3f}",
             f"{line.seconds / total:.1%}",
-            f"{line.least / line.seconds:.0%}" if line.seconds else "",
+            "from cache"
+            if share > 1 and whole.stored <= cache
+            else f"{share:.0%}"
+            if line.seconds > 0
+            else "",
         ]
         rows.append("| " + " | ".join(cells) + " |")
+    if whole.stored <= cache:
+        rows.append(
+            f"\nWeights, keys and values, {whole.stored / 1e6:.1f} MB, fit into the "
+            f"last-level cache of {cache / 1e6:.1f} MB: what is faster than memory "
+            "allows reads them from there."
+        )
     return "\n".join(rows)
+
+
+def last_level_cache() -> int:
+    """Return the bytes of the largest cache that the system tells of; 0 if none."""
+    largest = 0
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        try:
+            text = path.read_text(encoding="ascii").strip()
+            unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:], 1)
+            largest = max(largest, int(text.rstrip("KMG")) * unit)
+        except (OSError, ValueError):
+            continue
+    return largest
 
 
 def measure_limits(threads: int) -> Limits:
@@ -167,6 +217,7 @@ def measure_limits(threads: int) -> Limits:
             name: float(runtime.measure_peak(name, threads))
             for name in ("f32", "bf16", "int8")
         },
+        last_level_cache(),
     )
 
 
@@ -201,12 +252,65 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many threads work (default: all of the machine's)",
     )
+    add(
+        "--picture",
+        type=Path,
+        metavar="FILE.svg",
+        help="draw a layer there, with the time that each op is expected to need",
+    )
+    add(
+        "--before",
+        type=Path,
+        metavar="MODEL",
+        help="draw the same layer of a model directory, or of an .mlir file, beside: "
+        "what the layer was before it was optimized",
+    )
+
+
+def _check_picture(arguments: argparse.Namespace) -> None:
+    path = arguments.picture
+    if path is None:
+        if arguments.before is not None:
+            raise UsageError("--before is drawn beside the layer that --picture draws")
+    elif not path.parent.is_dir():
+        raise LLMIRError(f"{path} cannot be written: {path.parent} is no directory")
+    elif path.is_dir():
+        raise LLMIRError(f"{path} cannot be written: it is a directory")
+
+
+def _draw(arguments: argparse.Namespace, step: costs.Step, limits: Limits) -> None:
+    """Write the picture that was asked for."""
+    path, before = arguments.picture, arguments.before
+    programs = [("after", arguments.artifact / PROGRAM)]
+    if before is not None:
+        programs.insert(0, ("before", before))
+    drawings = []
+    for title, program in programs:
+        if program.is_dir():
+            text = import_model(program, None)
+            module = _native.compiler().Module.parse(text, str(program))
+        else:
+            module = costs.read_program(program)
+        nodes = costs.layer_of(module, program, step)
+        seconds = [
+            # What is no op of the dialect is fused into others' loops.
+            limits.least(node.cost) + CALL_SECONDS * (node.cost.bytes > 0)
+            for node in nodes
+        ]
+        drawings.append(picture.Drawing(f"A layer {title}", nodes, seconds))
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(picture.draw(drawings), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     output = standard_output()
+    _check_picture(arguments)
     model = Model(arguments.artifact, arguments.threads)
-    ops = costs.executed_ops(arguments.artifact, model.manifest)
+    ops = costs.executed_ops(arguments.artifact)
     depth = arguments.depth or 0
     size = arguments.batch_size
     step = costs.Step(arguments.tokens * size, depth + arguments.tokens, size)
@@ -231,7 +335,9 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         + " GFLOP/s in registers\n\n"
     )
-    output.write(table(lines, total) + "\n")
+    output.write(table(lines, total, limits.cache) + "\n")
+    if arguments.picture is not None:
+        _draw(arguments, step, limits)
 
 
 def _timed(

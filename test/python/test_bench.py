@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import math
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors
 
+import tiny
 from conftest import MakeArtifact, MakeModel, RunProgram
-from llmir import bench, costs, explain
+from llmir import _native, bench, costs, explain
 from llmir.errors import LLMIRError
+from llmir.importer import import_model
 from llmir.model import Model
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
@@ -53,7 +56,7 @@ def test_costs_are_those_of_the_files(
     model, artifact = make_model(shape, dtype), make_artifact(shape, dtype)
     config = json.loads((model / "config.json").read_text())
     manifest = Model(artifact, 1).manifest
-    ops = costs.executed_ops(artifact, manifest)
+    ops = costs.executed_ops(artifact)
     elements, vectors = elements_of(model)
     if config["tie_word_embeddings"]:
         elements += config["vocab_size"] * config["hidden_size"]
@@ -137,14 +140,82 @@ def test_explain(run_program: RunProgram, make_artifact: MakeArtifact) -> None:
     down = next(name for name in counts if "down_proj" in name)
     assert counts[down] == layers
     assert counts["step"] == 1
-    parts = [float(line[5]) for line in lines[:-1]]
     assert lines[-1][0] == "step"
-    assert sum(parts) == pytest.approx(float(lines[-1][5]), abs=0.001 * len(parts))
+    for column in (5, 6):  # predicted and measured
+        parts = [float(line[column]) for line in lines[:-1]]
+        whole = float(lines[-1][column])
+        assert sum(parts) == pytest.approx(whole, abs=0.001 * len(parts))
+        assert whole > 0
+    # This model's weights fit into any cache, and no line claims more than is possible.
+    assert "the last-level cache" in result.stdout
+    for line in lines:
+        assert line[8] in ("", "from cache") or int(line[8].rstrip("%")) <= 100
+
+
+def shown_ops(picture: ET.Element) -> list[str]:
+    """Return the titles of the boxes of a picture, in their order."""
+    titles = picture.iter("{http://www.w3.org/2000/svg}title")
+    return [(title.text or "").split(":")[0] for title in titles]
+
+
+def test_a_picture(
+    run_program: RunProgram,
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
+    tmp_path: Path,
+) -> None:
+    model, artifact = make_model("gqa", "bfloat16"), make_artifact("gqa", "bfloat16")
+    path = tmp_path / "layer.svg"
+    options = ["--threads=1", "--picture", path, "--before", model]
+    result = run_program("-m", "llmir", "explain", artifact, *options)
+    assert result.returncode == 0, result.stderr
+    picture = ET.parse(path).getroot()
+    # Seven products before, four after, and no norm of its own.
+    ops = shown_ops(picture)
+    products = [op for op in ops if op.startswith("linear")]
+    assert len(products) == 7 + 4
+    assert products[7:] == [
+        "linear q_proj+k_proj+v_proj",
+        "linear o_proj",
+        "linear gate_proj+up_proj",
+        "linear down_proj",
+    ]
+    assert ops.count("rms_norm") == 2
+    assert ops.count("rope_append_kv") == 1
+    assert ops.count("arith.addf") == 2
+    assert list(tmp_path.iterdir()) == [path]
+    # Every line goes from one box to another, downwards.
+    paths = list(picture.iter("{http://www.w3.org/2000/svg}path"))
+    assert len(paths) > len(ops) - 2
+    for line in paths:
+        numbers = [float(x) for x in re.findall(r"-?[\d.]+", line.attrib["d"])]
+        assert numbers[1] < numbers[-1]
+
+
+def test_the_layer_of_a_program(make_model: MakeModel) -> None:
+    module = _native.compiler().Module.parse(
+        import_model(make_model("gqa", "bfloat16"), None)
+    )
+    nodes = costs.layer_of(module, Path("x.mlir"), costs.Step(3, 10))
+    names = [node.name for node in nodes]
+    # Slices and reshapes are no ops of their own: attention reads the queries that
+    # were rotated, and the output's product what attention made.
+    attention = names.index("paged_attention")
+    read = {names[source] for source in nodes[attention].inputs}
+    assert read == {"rope", "append_kv"}
+    assert nodes[attention + 1].inputs == (attention,)
+    hidden, inner = tiny.COMMON["hidden_size"], tiny.COMMON["intermediate_size"]
+    down = next(node for node in nodes if "down_proj" in "".join(node.keys))
+    assert down.cost.operations == 2 * 3 * hidden * inner
+    assert down.cost.stored == 2 * hidden * inner
+    # Its input is bf16 and its result f32.
+    assert down.cost.moved == 3 * (2 * inner + 4 * hidden)
+    assert down.cost.multiplier == "bf16"
 
 
 def test_explain_tells_a_changed_program(make_artifact: MakeArtifact) -> None:
     artifact = make_artifact("gqa", "bfloat16")
-    ops = costs.executed_ops(artifact, Model(artifact, 1).manifest)
+    ops = costs.executed_ops(artifact)
     limits = explain.Limits(1e9, {"f32": 1e9, "bf16": 1e9, "int8": 0.0})
     calls: list[tuple[str, float]] = [
         (explain.CALLS[op.name], 1.0) for op in ops if op.name in explain.CALLS

@@ -136,12 +136,10 @@ def test_manifest_memory_and_costs(make_artifact: MakeArtifact, kv_cache: str) -
     elements = 2 * facts["kv_heads"] * facts["head_dim"]
     step = costs.Step(rows=1, context=40)
     attention = [
-        op
-        for op in costs.executed_ops(artifact, manifest)
-        if op.name == "paged_attention"
+        op for op in costs.executed_ops(artifact) if op.name == "paged_attention"
     ]
     assert len(attention) == facts["layers"]
-    assert attention[0].stored_bytes(step) == 40 * elements * bits / 8
+    assert attention[0].cost(step).stored == 40 * elements * bits / 8
     # The engine's blocks, and what rounds them up to lines.
     engine = llmir.load(artifact, threads=1).engine
     positions = engine.num_blocks * facts["block_size"] * facts["layers"]

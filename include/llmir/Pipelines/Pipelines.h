@@ -18,8 +18,28 @@ struct RaisePipelineOptions : mlir::PassPipelineOptions<RaisePipelineOptions> {
       llvm::cl::init(true)};
 };
 
-struct OptimizePipelineOptions
-    : mlir::PassPipelineOptions<OptimizePipelineOptions> {
+/// The machine that fusions are chosen for.
+struct FusePipelineOptions : mlir::PassPipelineOptions<FusePipelineOptions> {
+  Option<double> bandwidth{
+      *this, "bandwidth",
+      llvm::cl::desc("The bytes that the machine reads or writes, in 10^9 a "
+                     "second"),
+      llvm::cl::init(50.0)};
+  Option<double> peak{
+      *this, "peak",
+      llvm::cl::desc("The operations that it does, in 10^9 a second"),
+      llvm::cl::init(500.0)};
+  Option<double> call{
+      *this, "call",
+      llvm::cl::desc("What a call of a kernel takes besides, in microseconds"),
+      llvm::cl::init(1.0)};
+  Option<int64_t> tokens{
+      *this, "tokens",
+      llvm::cl::desc("The tokens of the step that is to be fast"),
+      llvm::cl::init(1)};
+};
+
+struct OptimizePipelineOptions : FusePipelineOptions {
   Option<std::string> quantize{
       *this, "quantize",
       llvm::cl::desc("The format of the products' weights: none, or one of "
@@ -72,6 +92,16 @@ struct CPUPipelineOptions : OptimizePipelineOptions {
 /// `llm-raise`: from linalg, as exporters write it, to the dialect.
 void buildRaisePipeline(mlir::OpPassManager &manager,
                         const RaisePipelineOptions &options);
+
+/// `llm-fuse-attention`: q, k and v as one product, RoPE and the append as one
+/// op, and the residual in the product after attention.
+void buildFuseAttentionPipeline(mlir::OpPassManager &manager,
+                                const FusePipelineOptions &options);
+
+/// `llm-fuse-mlp`: gate and up as one product with the activation, and the
+/// residual in the product after it.
+void buildFuseMLPPipeline(mlir::OpPassManager &manager,
+                          const FusePipelineOptions &options);
 
 /// `llm-optimize`: the passes that stay in the dialect.
 void buildOptimizePipeline(mlir::OpPassManager &manager,

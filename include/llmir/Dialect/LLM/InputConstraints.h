@@ -7,6 +7,8 @@
 #ifndef LLMIR_DIALECT_LLM_INPUTCONSTRAINTS_H
 #define LLMIR_DIALECT_LLM_INPUTCONSTRAINTS_H
 
+#include "llmir/Dialect/LLM/Costs.h"
+
 #include "mlir/IR/OpDefinition.h"
 #include "llvm/Support/JSON.h"
 

@@ -6,6 +6,7 @@
 #ifndef LLMIR_DIALECT_LLM_LLM_H
 #define LLMIR_DIALECT_LLM_LLM_H
 
+#include "llmir/Dialect/LLM/Costs.h"
 #include "llmir/Dialect/LLM/InputConstraints.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"

@@ -26,4 +26,23 @@ def LLM_InputConstraintsOpInterface
   ];
 }
 
+def LLM_CostOpInterface : OpInterface<"CostOpInterface"> {
+  let cppNamespace = "::llmir::llm";
+  let description = [{
+    What an op costs: the bytes that it moves and the operations that it takes. An
+    op without an answer of its own reads its operands and writes its results.
+    Weights are counted with the sizes that their file has, without padding.
+  }];
+  let methods = [
+    InterfaceMethod<[{
+        Returns the cost of one run of the op, of which dynamic sizes are those of
+        a batch.
+      }],
+      "::llmir::llm::Cost", "getCost",
+      (ins "const ::llmir::llm::Batch &":$batch), "", [{
+        return ::llmir::llm::costOfTensors($_op, batch);
+      }]>
+  ];
+}
+
 #endif // LLMIR_DIALECT_LLM_LLMINTERFACES_TD

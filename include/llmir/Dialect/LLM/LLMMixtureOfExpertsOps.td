@@ -8,7 +8,8 @@
 
 include "llmir/Dialect/LLM/LLMOps.td"
 
-def LLM_MoEOp : LLM_TensorOp<"moe"> {
+def LLM_MoEOp : LLM_TensorOp<"moe", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>]> {
   let summary = "a mixture of gated feed-forward experts";
   let description = [{
     Every token goes through `top_k` of E experts, which are chosen and weighted

@@ -154,7 +154,8 @@ def LLM_RopeTableOp
 // Layers
 //===----------------------------------------------------------------------===//
 
-def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
+def LLM_EmbeddingOp : LLM_TensorOp<"embedding", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>]> {
   let summary = "rows of a table, by index";
   let description = [{
     `result[t, :] = table[indices[t], :]`. Looks up the embeddings of tokens, and
@@ -190,7 +191,9 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding"> {
   }];
 }
 
-def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
+def LLM_LinearOp : LLM_TensorOp<"linear", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
+    AttrSizedOperandSegments]> {
   let summary = "product with a weight matrix";
   let description = [{
     `sum[t, n] = bias[n] + sum_k input[t, k] * weight[n, k]`, for input [T, K] and
@@ -247,7 +250,8 @@ def LLM_LinearOp : LLM_TensorOp<"linear", [AttrSizedOperandSegments]> {
   }];
 }
 
-def LLM_RMSNormOp : LLM_TensorOp<"rms_norm"> {
+def LLM_RMSNormOp : LLM_TensorOp<"rms_norm", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface>]> {
   let summary = "root mean square normalization";
   let description = [{
     `result[.., i] = input[.., i] * weight[i] / sqrt(mean_j input[.., j]^2 +
@@ -266,7 +270,8 @@ def LLM_RMSNormOp : LLM_TensorOp<"rms_norm"> {
   }];
 }
 
-def LLM_LayerNormOp : LLM_TensorOp<"layer_norm"> {
+def LLM_LayerNormOp : LLM_TensorOp<"layer_norm", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface>]> {
   let summary = "layer normalization";
   let description = [{
     `result[.., i] = (input[.., i] - mean) * weight[i] / sqrt(variance +
@@ -289,7 +294,8 @@ def LLM_LayerNormOp : LLM_TensorOp<"layer_norm"> {
   }];
 }
 
-def LLM_RopeOp : LLM_TensorOp<"rope"> {
+def LLM_RopeOp : LLM_TensorOp<"rope", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>]> {
   let summary = "rotary position embedding";
   let description = [{
     Rotates each pair (x[i], x[i + R/2]) of a head by the angle of its token's
@@ -324,7 +330,8 @@ def LLM_RopeOp : LLM_TensorOp<"rope"> {
   }];
 }
 
-def LLM_ActivationOp : LLM_TensorOp<"activation"> {
+def LLM_ActivationOp : LLM_TensorOp<"activation", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface>]> {
   let summary = "an activation function, with or without a gated partner";
   let description = [{
     `result = f(input)`, or `f(input) * multiplier` as gated units have it
@@ -360,7 +367,9 @@ def LLM_ActivationOp : LLM_TensorOp<"activation"> {
   let hasFolder = 1;
 }
 
-def LLM_AttentionOp : LLM_TensorOp<"attention", [AttrSizedOperandSegments]> {
+def LLM_AttentionOp : LLM_TensorOp<"attention", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
+    AttrSizedOperandSegments]> {
   let summary = "attention over given keys and values";
   let description = [{
     `result = softmax(scores) values`, for each sequence and query head. Query:
@@ -415,6 +424,7 @@ def LLM_AttentionOp : LLM_TensorOp<"attention", [AttrSizedOperandSegments]> {
 //===----------------------------------------------------------------------===//
 
 def LLM_AppendKVOp : LLM_Op<"append_kv", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
     Pure, AttrSizedOperandSegments,
     DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "appends keys and values to a paged cache";
@@ -464,6 +474,7 @@ def LLM_AppendKVOp : LLM_Op<"append_kv", [
 }
 
 def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
     Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "rotates queries and keys, and appends to a paged cache";
   let description = [{
@@ -501,6 +512,7 @@ def LLM_RopeAppendKVOp : LLM_Op<"rope_append_kv", [
 }
 
 def LLM_LookupKVOp : LLM_Op<"lookup_kv", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
     Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "gathers a sequence's keys and values from a paged cache";
   let description = [{
@@ -529,6 +541,7 @@ def LLM_LookupKVOp : LLM_Op<"lookup_kv", [
 }
 
 def LLM_PagedAttentionOp : LLM_Op<"paged_attention", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
     Pure, AttrSizedOperandSegments,
     DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "causal attention of new tokens over their cached context";

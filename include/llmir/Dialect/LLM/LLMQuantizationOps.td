@@ -9,6 +9,7 @@
 include "llmir/Dialect/LLM/LLMOps.td"
 
 def LLM_QuantizeOp : LLM_Op<"quantize", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface>,
     Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "rounds a tensor to integers, with a scale for each group";
   let description = [{
@@ -39,7 +40,8 @@ def LLM_QuantizeOp : LLM_Op<"quantize", [
   let hasVerifier = 1;
 }
 
-def LLM_DequantizeOp : LLM_TensorOp<"dequantize"> {
+def LLM_DequantizeOp : LLM_TensorOp<"dequantize", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface>]> {
   let summary = "the numbers that a quantized tensor stands for";
   let description = [{
     `result = (q - z) * s`, with the scale s and the zero point z of each
@@ -59,7 +61,9 @@ def LLM_DequantizeOp : LLM_TensorOp<"dequantize"> {
 }
 
 def LLM_QuantizedMatmulOp
-    : LLM_TensorOp<"quantized_matmul", [AttrSizedOperandSegments]> {
+    : LLM_TensorOp<"quantized_matmul", [
+    DeclareOpInterfaceMethods<LLM_CostOpInterface, ["getCost"]>,
+    AttrSizedOperandSegments]> {
   let summary = "product with a quantized weight matrix";
   let description = [{
     The product of `llm.linear` with a weight [N, K] that is quantized along K,

@@ -7,6 +7,22 @@
 
 include "mlir/Pass/PassBase.td"
 
+/// The machine that a fusion is chosen for: it is made where the costs of the
+/// ops say that it takes no longer.
+class LLM_MachineOptions {
+  list<Option> machine = [
+    Option<"bandwidth", "bandwidth", "double", "50.0",
+           "The bytes that the machine reads or writes, in 10^9 a second">,
+    Option<"peak", "peak", "double", "500.0",
+           "The operations that it does, in 10^9 a second">,
+    Option<"call", "call", "double", "1.0",
+           "What a call of a kernel takes besides, in microseconds">,
+    Option<"tokens", "tokens", "int64_t", "1",
+           "The tokens of the step that is to be fast">
+  ];
+}
+def LLM_Machine : LLM_MachineOptions;
+
 def LLMVerifyCacheUses : Pass<"llm-verify-cache-uses", "::mlir::ModuleOp"> {
   let summary = "Prove that every cache value can be changed in place";
   let description = [{
@@ -140,7 +156,8 @@ def LLMMergeProducts : Pass<"llm-merge-products", "::mlir::ModuleOp"> {
     product by the parameter that lays theirs end to end, and slices of its
     result. So do their biases. Types must be equal, and a weight must have no other
     use. Two products that an activation gates are merged with each other only,
-    the gates first, and become one product in `--llm-fuse-activation`.
+    the gates first, and become one product in `--llm-fuse-activation`. By the cost
+    model, one product reads its input once and is one call.
 
     ```mlir
     func.func @step(%x: tensor<?x64xf32>)
@@ -175,6 +192,10 @@ def LLMMergeProducts : Pass<"llm-merge-products", "::mlir::ModuleOp"> {
     }
     ```
   }];
+  let options = !listconcat([
+    Option<"which", "which", "std::string", "\"all\"",
+           "all, gated (the products of an activation) or plain (the others)">
+  ], LLM_Machine.machine);
   let statistics = [
     Statistic<"numMerged", "num-merged", "Number of products merged">
   ];
@@ -228,7 +249,9 @@ def LLMFuseNorm : Pass<"llm-fuse-norm"> {
   let description = [{
     Turns an `llm.rms_norm` that only products read, as their input, into the
     prologue of each. What it is rounded to must be the type of their weights, to
-    which a product rounds it.
+    which a product rounds it. By the cost model, a call and the normed rows are
+    saved, but each product norms the rows again, which may be wider: with many
+    products and many tokens the norm stays.
 
     ```mlir
     func.func @head(%x: tensor<?x8xf32>, %n: tensor<8xbf16>,
@@ -253,6 +276,7 @@ def LLMFuseNorm : Pass<"llm-fuse-norm"> {
     }
     ```
   }];
+  let options = LLM_Machine.machine;
   let statistics = [
     Statistic<"numFused", "num-fused", "Number of products that take a norm in">
   ];
@@ -298,7 +322,8 @@ def LLMFuseRopeAppend : Pass<"llm-fuse-rope-append"> {
     nothing else reads, into `llm.rope_append_kv`, together with the rotation of the
     queries whose attention reads the cache that it returns. Both rotations must be
     by the same table and positions, and keys rounded to f32 or to the cache's
-    type, so that no number changes.
+    type, so that no number changes. By the cost model, two calls and the rotated
+    keys are saved.
 
     ```mlir
     !kv = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
@@ -337,6 +362,7 @@ def LLMFuseRopeAppend : Pass<"llm-fuse-rope-append"> {
     }
     ```
   }];
+  let options = LLM_Machine.machine;
   let statistics = [
     Statistic<"numFused", "num-fused", "Number of appends that rotate">
   ];

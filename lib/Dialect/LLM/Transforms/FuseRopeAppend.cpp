@@ -4,6 +4,7 @@
 // their way through memory. It takes the queries along, so that what lies
 // between the product and attention is one call, and the threads meet once.
 
+#include "FusionModel.h"
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/Dialect/LLM/Passes.h"
 
@@ -43,8 +44,9 @@ static RopeOp queryRotationOf(AppendKVOp append, RopeOp keys) {
 
 namespace {
 struct FuseRopeAppend : OpRewritePattern<AppendKVOp> {
-  FuseRopeAppend(MLIRContext *context, Pass::Statistic &numFused)
-      : OpRewritePattern(context), numFused(numFused) {}
+  FuseRopeAppend(MLIRContext *context, const FusionModel &model,
+                 Pass::Statistic &numFused)
+      : OpRewritePattern(context), model(model), numFused(numFused) {}
 
   LogicalResult matchAndRewrite(AppendKVOp append,
                                 PatternRewriter &rewriter) const override {
@@ -63,11 +65,13 @@ struct FuseRopeAppend : OpRewritePattern<AppendKVOp> {
     if (!query)
       return rewriter.notifyMatchFailure(append,
                                          "no queries are rotated alike");
-    auto fused = rewriter.create<RopeAppendKVOp>(
-        append.getLoc(), append.getResult().getType(),
-        query.getResult().getType(), append.getCache(), query.getInput(),
-        keys.getInput(), append.getValues(), keys.getTable(),
-        keys.getPositions(), append.getSlots(), append.getLayer());
+    OpBuilder nowhere(append.getContext());
+    RopeAppendKVOp trial = fuse(nowhere, append, query, keys);
+    bool isWorthwhile = model.isNoWorse({append, query, keys}, {trial});
+    trial->erase();
+    if (!isWorthwhile)
+      return rewriter.notifyMatchFailure(append, "it would take longer");
+    RopeAppendKVOp fused = fuse(rewriter, append, query, keys);
     rewriter.replaceOp(append, fused.getResult());
     rewriter.replaceOp(query, fused.getRotated());
     rewriter.eraseOp(keys);
@@ -75,14 +79,28 @@ struct FuseRopeAppend : OpRewritePattern<AppendKVOp> {
     return success();
   }
 
+private:
+  static RopeAppendKVOp fuse(OpBuilder &builder, AppendKVOp append,
+                             RopeOp query, RopeOp keys) {
+    return builder.create<RopeAppendKVOp>(
+        append.getLoc(), append.getResult().getType(),
+        query.getResult().getType(), append.getCache(), query.getInput(),
+        keys.getInput(), append.getValues(), keys.getTable(),
+        keys.getPositions(), append.getSlots(), append.getLayer());
+  }
+
+  const FusionModel &model;
   Pass::Statistic &numFused;
 };
 
 struct FuseRopeAppendPass
     : llmir::llm::impl::LLMFuseRopeAppendBase<FuseRopeAppendPass> {
+  using LLMFuseRopeAppendBase::LLMFuseRopeAppendBase;
+
   void runOnOperation() override {
+    FusionModel model(bandwidth, peak, call, tokens);
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseRopeAppend>(&getContext(), numFused);
+    patterns.add<FuseRopeAppend>(&getContext(), model, numFused);
     if (failed(
             applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();

@@ -4,6 +4,7 @@
 // and the threads meet once instead of once for each. Weights of layers come in
 // as arguments, so merging them crosses calls.
 
+#include "FusionModel.h"
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/Dialect/LLM/Passes.h"
 
@@ -55,7 +56,15 @@ static RankedTensorType typeOf(Value value) {
 namespace {
 struct MergeProductsPass
     : llmir::llm::impl::LLMMergeProductsBase<MergeProductsPass> {
+  using LLMMergeProductsBase::LLMMergeProductsBase;
+
   void runOnOperation() override {
+    if (which != "all" && which != "gated" && which != "plain") {
+      emitError(getOperation().getLoc())
+          << "llm-merge-products: which must be all, gated or plain, but is "
+          << which;
+      return signalPassFailure();
+    }
     SymbolTableCollection symbols;
     SymbolUserMap users(symbols, getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>()) {
@@ -95,9 +104,44 @@ private:
     for (auto op : block.getOps<LinearOp>())
       if (std::optional<Key> key = keyOf(op))
         groups[*key].push_back(op);
-    for (auto &[key, products] : groups)
-      if (products.size() > 1)
+    for (auto &[key, products] : groups) {
+      bool isGated = std::get<Operation *>(key) != nullptr;
+      if (which == (isGated ? "plain" : "gated"))
+        continue;
+      if (products.size() > 1 && isWorthwhile(products))
         merge(products);
+    }
+  }
+
+  /// One product reads its input once.
+  bool isWorthwhile(ArrayRef<LinearOp> products) {
+    SmallVector<Operation *> before(products.begin(), products.end());
+    SmallVector<RankedTensorType> weights, biases, results;
+    for (LinearOp product : products) {
+      weights.push_back(typeOf(product.getWeight()));
+      if (product.getBias())
+        biases.push_back(typeOf(product.getBias()));
+      results.push_back(typeOf(product.getResult()));
+    }
+    // Weights that stand for those that would be made.
+    OpBuilder nowhere(&getContext());
+    Location loc = before[0]->getLoc();
+    auto whole = [&](ArrayRef<RankedTensorType> types) -> Value {
+      return nowhere.create<tensor::EmptyOp>(loc, joinTypes(types, 0),
+                                             ValueRange());
+    };
+    Value weight = whole(weights);
+    Value bias = biases.empty() ? Value() : whole(biases);
+    LinearOp product = products[0];
+    auto merged = nowhere.create<LinearOp>(loc, joinTypes(results, 1),
+                                           product.getInput(), weight, bias);
+    FusionModel model(bandwidth, peak, call, tokens);
+    bool isWorthwhile = model.isNoWorse(before, {merged.getOperation()});
+    merged->erase();
+    weight.getDefiningOp()->erase();
+    if (bias)
+      bias.getDefiningOp()->erase();
+    return isWorthwhile;
   }
 
   std::optional<Key> keyOf(LinearOp op) {
@@ -238,12 +282,11 @@ private:
         place = parameter;
     }
     OpBuilder builder(place);
-    return builder.create<ParameterOp>(place->getLoc(), joinTypes(types, 0),
-                                       cast<ParameterOp>(place).getScopeAttr(),
-                                       builder.getArrayAttr(keys),
-                                       builder.getTypeArrayAttr(sources),
-                                       isSliced ? builder.getArrayAttr(slices)
-                                                : ArrayAttr());
+    return builder.create<ParameterOp>(
+        place->getLoc(), joinTypes(types, 0),
+        cast<ParameterOp>(place).getScopeAttr(), builder.getArrayAttr(keys),
+        builder.getTypeArrayAttr(sources),
+        isSliced ? builder.getArrayAttr(slices) : ArrayAttr());
   }
 
   /// The calls of the function at hand, and whether these are all its uses.
