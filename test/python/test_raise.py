@@ -93,6 +93,7 @@ def test_numbers(name: str, outline: str) -> None:
     for batch, length in ((1, 2), (2, 11), (3, 7)):
         inputs = make_inputs(name, batch, length)
         exact = expected(model, inputs).numpy()
+        (actual,) = raised(*inputs.values())
         error = np.abs(actual - exact).max() / np.abs(exact).max()
         assert error < TOLERANCE, (batch, length, error)
 

@@ -225,9 +225,9 @@ def FlattenTokens : Pass<"llm-flatten-tokens", "::mlir::func::FuncOp"> {
     ```mlir
     func.func @main(%arg0: tensor<?x8xf32>, %arg1: tensor<8xf32>, %arg2: index,
         %arg3: index) -> tensor<?x?x8xf32> {
-      %c8 = arith.constant 8 : index
       %0 = llm.rms_norm %arg0, %arg1 {epsilon = 9.99999974E-6 : f32} :
           (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+      %c8 = arith.constant 8 : index
       %from_elements = tensor.from_elements %arg2, %arg3, %c8 : tensor<3xindex>
       %reshape = tensor.reshape %0(%from_elements) : (tensor<?x8xf32>,
           tensor<3xindex>) -> tensor<?x?x8xf32>
@@ -304,6 +304,51 @@ def RaiseEmbedding : Pass<"llm-raise-embedding", "::mlir::func::FuncOp"> {
     which is data or computed from the loops, and by the last loop. Indices become
     i32. Those that are not in the table become its first or last row, where the
     generic asserted that there are none.
+
+    ```mlir
+    #row = affine_map<(d0, d1) -> (d0)>
+    #map = affine_map<(d0, d1) -> (d0, d1)>
+    func.func @main(%ids: tensor<5xi64>, %table: tensor<97x64xf32>)
+        -> tensor<5x64xf32> {
+      %empty = tensor.empty() : tensor<5x64xf32>
+      %y = linalg.generic {indexing_maps = [#row, #map],
+                           iterator_types = ["parallel", "parallel"]}
+          ins(%ids : tensor<5xi64>) outs(%empty : tensor<5x64xf32>) {
+      ^bb0(%in: i64, %out: f32):
+        %row = arith.index_cast %in : i64 to index
+        %column = linalg.index 1 : index
+        %0 = tensor.extract %table[%row, %column] : tensor<97x64xf32>
+        linalg.yield %0 : f32
+      } -> tensor<5x64xf32>
+      return %y : tensor<5x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    #map = affine_map<(d0) -> (d0)>
+    module {
+      func.func @main(%arg0: tensor<5xi64>, %arg1: tensor<97x64xf32>) ->
+          tensor<5x64xf32> {
+        %0 = tensor.empty() : tensor<5xi32>
+        %c0_i64 = arith.constant 0 : i64
+        %c96_i64 = arith.constant 96 : i64
+        %1 = linalg.generic {indexing_maps = [#map, #map],
+                             iterator_types = ["parallel"]}
+            ins(%arg0 : tensor<5xi64>) outs(%0 : tensor<5xi32>) {
+        ^bb0(%in: i64, %out: i32):
+          %3 = arith.maxsi %in, %c0_i64 : i64
+          %4 = arith.minsi %3, %c96_i64 : i64
+          %5 = arith.trunci %4 : i64 to i32
+          linalg.yield %5 : i32
+        } -> tensor<5xi32>
+        %2 = llm.embedding %1, %arg1 : (tensor<5xi32>, tensor<97x64xf32>) ->
+            tensor<5x64xf32>
+        return %2 : tensor<5x64xf32>
+      }
+    }
+    ```
   }];
   let statistics = [
     Statistic<"numRaised", "num-raised", "Number of embeddings raised">
@@ -373,6 +418,54 @@ def RaiseNorm : Pass<"llm-raise-norm", "::mlir::func::FuncOp"> {
     of the mean. The weight is whatever depends on the last dimension only, also
     `1 + w`, and 1 where there is none. Conversions inside of a norm go: it is
     rounded once.
+
+    ```mlir
+    #map = affine_map<(d0, d1) -> (d0, d1)>
+    #row = affine_map<(d0, d1) -> (d0)>
+    #column = affine_map<(d0, d1) -> (d1)>
+    func.func @main(%x: tensor<4x64xf32>, %w: tensor<64xf32>)
+        -> tensor<4x64xf32> {
+      %zero = arith.constant 0.0 : f32
+      %n = arith.constant 64.0 : f32
+      %eps = arith.constant 0.5 : f32
+      %rows = tensor.empty() : tensor<4xf32>
+      %init = linalg.fill ins(%zero : f32) outs(%rows : tensor<4xf32>)
+        -> tensor<4xf32>
+      %sum = linalg.generic {indexing_maps = [#map, #row],
+                             iterator_types = ["parallel", "reduction"]}
+          ins(%x : tensor<4x64xf32>) outs(%init : tensor<4xf32>) {
+      ^bb0(%in: f32, %out: f32):
+        %0 = arith.mulf %in, %in : f32
+        %1 = arith.addf %out, %0 : f32
+        linalg.yield %1 : f32
+      } -> tensor<4xf32>
+      %empty = tensor.empty() : tensor<4x64xf32>
+      %y = linalg.generic {indexing_maps = [#row, #map, #column, #map],
+                           iterator_types = ["parallel", "parallel"]}
+          ins(%sum, %x, %w : tensor<4xf32>, tensor<4x64xf32>, tensor<64xf32>)
+          outs(%empty : tensor<4x64xf32>) {
+      ^bb0(%in: f32, %in_0: f32, %in_1: f32, %out: f32):
+        %0 = arith.divf %in, %n : f32
+        %1 = arith.addf %0, %eps : f32
+        %2 = math.rsqrt %1 : f32
+        %3 = arith.mulf %in_0, %2 : f32
+        %4 = arith.mulf %in_1, %3 : f32
+        linalg.yield %4 : f32
+      } -> tensor<4x64xf32>
+      return %y : tensor<4x64xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @main(%arg0: tensor<4x64xf32>, %arg1: tensor<64xf32>) ->
+        tensor<4x64xf32> {
+      %0 = llm.rms_norm %arg0, %arg1 {epsilon = 5.000000e-01 : f32} :
+          (tensor<4x64xf32>, tensor<64xf32>) -> tensor<4x64xf32>
+      return %0 : tensor<4x64xf32>
+    }
+    ```
   }];
   let statistics = [
     Statistic<"numRMSNorms", "num-rms-norms", "Number of RMSNorms raised">,

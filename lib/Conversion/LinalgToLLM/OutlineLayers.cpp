@@ -200,19 +200,22 @@ private:
   SmallVector<Segment> findLayers() {
     SmallVector<llvm::hash_code> kinds =
         llvm::map_to_vector(chain, [](Operation *op) { return kindOf(op); });
-    size_t count = chain.size(), bestPeriod = 0, bestBegin = 0, bestLength = 0;
+    size_t count = chain.size(), bestPeriod = 0, bestBegin = 0, bestLength = 0,
+           bestCovered = 0;
     for (size_t period = 2; period <= count / 2; ++period) {
       size_t run = 0;
       for (size_t i = 0; i + period < count; ++i) {
         run = kinds[i] == kinds[i + period] ? run + 1 : 0;
         size_t length = run + period;
+        size_t begin = i + 1 - run;
+        bool isLonger = period == bestPeriod && begin == bestBegin;
         if (run < period ||
-            length / period * period <=
-                bestLength / std::max<size_t>(bestPeriod, 1) * bestPeriod)
+            (!isLonger && length / period * period <= bestCovered))
           continue;
+        bestCovered = length / period * period;
         bestPeriod = period;
         bestLength = length;
-        bestBegin = i + 1 - run;
+        bestBegin = begin;
       }
     }
     if (bestPeriod == 0)
@@ -269,10 +272,16 @@ private:
       if (isMade[i])
         collectMade(value, made, shared);
 
+    // States come first.
+    SmallVector<unsigned> passed;
+    for (bool states : {true, false})
+      for (auto [i, value] : llvm::enumerate(inputs))
+        if (!isMade[i] && isState(value) == states)
+          passed.push_back(i);
+
     SmallVector<Type> argumentTypes, resultTypes;
-    for (auto [i, value] : llvm::enumerate(inputs))
-      if (!isMade[i])
-        argumentTypes.push_back(value.getType());
+    for (unsigned i : passed)
+      argumentTypes.push_back(inputs[i].getType());
     for (Value value : shared)
       argumentTypes.push_back(value.getType());
     for (Value value : first.outputs)
@@ -288,12 +297,11 @@ private:
     builder.setInsertionPointToStart(body);
     IRMapping mapping;
     unsigned next = 0;
-    for (auto [i, value] : llvm::enumerate(inputs))
-      if (!isMade[i]) {
-        // Ops read what calls return by now.
-        mapping.map(value, body->getArgument(next));
-        mapping.map(current(value), body->getArgument(next++));
-      }
+    for (unsigned i : passed) {
+      // Ops read what calls return by now.
+      mapping.map(inputs[i], body->getArgument(next));
+      mapping.map(current(inputs[i]), body->getArgument(next++));
+    }
     for (Value value : shared)
       mapping.map(value, body->getArgument(next++));
     for (Operation *op : made)
@@ -308,9 +316,8 @@ private:
     for (const Segment *segment : layers) {
       OpBuilder caller(segment->ops.back());
       SmallVector<Value> operands;
-      for (auto [i, input] : llvm::enumerate(segment->inputs))
-        if (!isMade[i])
-          operands.push_back(current(input.first));
+      for (unsigned i : passed)
+        operands.push_back(current((segment->inputs.begin() + i)->first));
       for (Value value : shared)
         operands.push_back(current(value));
       auto call = caller.create<func::CallOp>(segment->ops.back()->getLoc(),
