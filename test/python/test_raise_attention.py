@@ -59,7 +59,7 @@ def attributes_of(text: str) -> list[str]:
     found = []
     for line in re.findall(r"= llm\.attention (.*)", text):
         words = [word for word in ("causal",) if f"{{{word}" in line]
-        for word, pattern in (("window", r"window = (\d+)"), ("softcap", r"= (\d)\.0")):
+        for word, pattern in (("window", r"window = (\d+)"), ("softcap", r"softcap = (\d)\.0")):
             number = re.search(pattern, line) if word in line else None
             words += [word, number[1]] if number else []
         if " mask " in line:

@@ -11,6 +11,64 @@ include "mlir/Pass/PassBase.td"
 def RaiseAttention : Pass<"llm-raise-attention", "::mlir::func::FuncOp"> {
   let summary = "Raise the softmax of a product, times values, to attention";
   let description = [{
+    Finds a product of matrices whose one side is a softmax, over its summed
+    dimension, of scores: a product too, with a scale, a softcap and masks around
+    it. What elements are says so, not the ops that make them; transposes, reshapes,
+    copies, casts and repeated KV heads are seen through, and gone where the op reads
+    [B, T, H, D].
+
+    A mask of positions becomes `causal` and `window`. What these do not say is the
+    mask operand. A query may see no key there, and its result stays what it was: where
+    hidden keys have -inf, `causal` stands beside a mask of i1, and a softmax that
+    made 0 of such rows becomes a select after the op; where they have a finite score,
+    which weighs all keys of such a query alike, the whole mask is the operand, as
+    numbers. Sizes that the program asserts to be equal are taken to be.
+
+    What must hold: functions whose products are linalg ops. A program without
+    attention stays as it is.
+
+    ```mlir
+    func.func @attention(%q: tensor<4x8x16xf32>, %k: tensor<4x8x16xf32>,
+                         %v: tensor<4x8x16xf32>) -> tensor<4x8x16xf32> {
+      %zero = arith.constant dense<0.0> : tensor<4x8x16xf32>
+      %zeros = arith.constant dense<0.0> : tensor<4x8x8xf32>
+      %sums = arith.constant dense<0.0> : tensor<4x8xf32>
+      %lowest = arith.constant dense<0xFF800000> : tensor<4x8xf32>
+      %scale = arith.constant dense<0.25> : tensor<4x8x8xf32>
+      %products = linalg.batch_matmul_transpose_b
+        ins(%q, %k : tensor<4x8x16xf32>, tensor<4x8x16xf32>)
+        outs(%zeros : tensor<4x8x8xf32>) -> tensor<4x8x8xf32>
+      %scores = arith.mulf %products, %scale : tensor<4x8x8xf32>
+      %max = linalg.reduce { arith.maximumf } ins(%scores : tensor<4x8x8xf32>)
+        outs(%lowest : tensor<4x8xf32>) dimensions = [2]
+      %shift = linalg.broadcast ins(%max : tensor<4x8xf32>)
+        outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+      %difference = arith.subf %scores, %shift : tensor<4x8x8xf32>
+      %exp = math.exp %difference : tensor<4x8x8xf32>
+      %sum = linalg.reduce { arith.addf } ins(%exp : tensor<4x8x8xf32>)
+        outs(%sums : tensor<4x8xf32>) dimensions = [2]
+      %total = linalg.broadcast ins(%sum : tensor<4x8xf32>)
+        outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+      %weights = arith.divf %exp, %total : tensor<4x8x8xf32>
+      %result = linalg.batch_matmul
+        ins(%weights, %v : tensor<4x8x8xf32>, tensor<4x8x16xf32>)
+        outs(%zero : tensor<4x8x16xf32>) -> tensor<4x8x16xf32>
+      return %result : tensor<4x8x16xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @attention(%arg0: tensor<4x8x16xf32>, %arg1: tensor<4x8x16xf32>,
+        %arg2: tensor<4x8x16xf32>) -> tensor<4x8x16xf32> {
+      ...
+      %3 = llm.attention %transposed, %transposed_1, %transposed_3
+          {scale = 2.500000e-01 : f32} : (tensor<1x8x4x16xf32>,
+          tensor<1x8x4x16xf32>, tensor<1x8x4x16xf32>) -> tensor<1x8x4x16xf32>
+      ...
+    }
+    ```
   }];
   let statistics = [
     Statistic<"numRaised", "num-raised", "Number of attentions raised">
@@ -25,6 +83,71 @@ def RaiseAttention : Pass<"llm-raise-attention", "::mlir::func::FuncOp"> {
 def RaiseRope : Pass<"llm-raise-rope", "::mlir::func::FuncOp"> {
   let summary = "Raise the rotation of heads by their positions to RoPE";
   let description = [{
+    Finds tensors of heads each of whose elements is `x[i] * cos -+ x[j] * sin` of a
+    position times a frequency, with halves or neighbours as partners, and perhaps a
+    rest of the head that stays. Each of the head's few dimensions is looked at
+    alone, so slices, strides and concatenations matter only by what they say. The op
+    takes tokens as rows, [T, H, D], and their positions.
+
+    Frequencies are a tensor or constants, and become the table's operand, with as
+    many rows as there are positions. Where positions have no bound, as those that the
+    program is given, the table has a row for each token instead.
+
+    ```mlir
+    #head = affine_map<(t, h, d) -> (t, h, d)>
+    #angle = affine_map<(t, h, d) -> (t, d)>
+    func.func @rope(%x: tensor<8x4x4xf32>, %f: tensor<2xf32>)
+        -> tensor<8x4x4xf32> {
+      %empty = tensor.empty() : tensor<8x4x4xf32>
+      %a = tensor.extract_slice %x[0, 0, 0] [8, 4, 2] [1, 1, 1]
+        : tensor<8x4x4xf32> to tensor<8x4x2xf32>
+      %b = tensor.extract_slice %x[0, 0, 2] [8, 4, 2] [1, 1, 1]
+        : tensor<8x4x4xf32> to tensor<8x4x2xf32>
+      %minus = arith.negf %b : tensor<8x4x2xf32>
+      %turned = tensor.concat dim(2) %minus, %a
+        : (tensor<8x4x2xf32>, tensor<8x4x2xf32>) -> tensor<8x4x4xf32>
+      %ff = tensor.concat dim(0) %f, %f
+        : (tensor<2xf32>, tensor<2xf32>) -> tensor<4xf32>
+      %rows = tensor.empty() : tensor<8x4xf32>
+      %angles = linalg.generic {
+            indexing_maps = [affine_map<(t, d) -> (d)>, affine_map<(t, d) -> (t, d)>],
+            iterator_types = ["parallel", "parallel"]}
+          ins(%ff : tensor<4xf32>) outs(%rows : tensor<8x4xf32>) {
+      ^bb0(%frequency: f32, %out: f32):
+        %t = linalg.index 0 : index
+        %i = arith.index_cast %t : index to i64
+        %position = arith.sitofp %i : i64 to f32
+        %angle = arith.mulf %position, %frequency : f32
+        linalg.yield %angle : f32
+      } -> tensor<8x4xf32>
+      %cos = math.cos %angles : tensor<8x4xf32>
+      %sin = math.sin %angles : tensor<8x4xf32>
+      %y = linalg.generic {
+            indexing_maps = [#head, #head, #angle, #angle, #head],
+            iterator_types = ["parallel", "parallel", "parallel"]}
+          ins(%x, %turned, %cos, %sin : tensor<8x4x4xf32>, tensor<8x4x4xf32>,
+              tensor<8x4xf32>, tensor<8x4xf32>)
+          outs(%empty : tensor<8x4x4xf32>) {
+      ^bb0(%own: f32, %other: f32, %c: f32, %s: f32, %out: f32):
+        %p = arith.mulf %own, %c : f32
+        %q = arith.mulf %other, %s : f32
+        %sum = arith.addf %p, %q : f32
+        linalg.yield %sum : f32
+      } -> tensor<8x4x4xf32>
+      return %y : tensor<8x4x4xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    ...
+    %0 = llm.rope_table frequencies %arg1 : (tensor<2xf32>) -> tensor<8x2x2xf32>
+    ...
+    %3 = llm.rope %arg0, %0, %2 : (tensor<8x4x4xf32>, tensor<8x2x2xf32>,
+        tensor<8xi32>) -> tensor<8x4x4xf32>
+    ...
+    ```
   }];
   let statistics = [
     Statistic<"numRaised", "num-raised", "Number of rotations raised">

@@ -252,7 +252,7 @@ bool Raiser::isWeighted(Value weights) {
 /// Numbers of heads that may be in the first dimension of a product, from
 /// tensors near it that have more dimensions.
 SmallVector<int64_t> Raiser::headCounts(const Contraction &product) {
-  llvm::SetVector<int64_t> found, later;
+  llvm::SmallDenseSet<int64_t> found;
   SmallVector<Value> left = {product.operand(0), product.operand(1)};
   llvm::DenseSet<Value> seen;
   auto look = [&](Value value) {
@@ -264,7 +264,7 @@ SmallVector<int64_t> Raiser::headCounts(const Contraction &product) {
     if (type.getRank() > 4 && !type.isDynamicDim(1) && !type.isDynamicDim(2))
       found.insert(type.getDimSize(1) * type.getDimSize(2));
     if (!type.isDynamicDim(2))
-      later.insert(type.getDimSize(2));
+      found.insert(type.getDimSize(2));
   };
   while (!left.empty() && seen.size() < 64) {
     Value value = left.pop_back_val();
@@ -282,8 +282,9 @@ SmallVector<int64_t> Raiser::headCounts(const Contraction &product) {
   for (Operation *user : product.result().getUsers())
     for (Value result : user->getResults())
       look(result);
-  found.insert(later.begin(), later.end());
-  return found.takeVector();
+  SmallVector<int64_t> counts(found.begin(), found.end());
+  llvm::sort(counts, std::greater<int64_t>());
+  return counts;
 }
 
 std::optional<Emitter::Layout> Raiser::layoutOf(Value tensor,
@@ -351,9 +352,15 @@ std::optional<Match> Raiser::match(const Contraction &product) {
       continue;
     }
     parts[batch[0]] = {0, 2};
+    // Several splits may be right: the one that sees through the most is the
+    // model's own.
+    std::optional<Match> best;
+    auto depthOf = [](const Match &match) {
+      return match.query.depth + match.keys.depth + match.values.depth;
+    };
     Expr count = sizes[batch[0]];
     SmallVector<int64_t> heads = headCounts(product);
-    heads.push_back(exprs.asInteger(count).value_or(1));
+    heads.insert(heads.begin(), exprs.asInteger(count).value_or(1));
     for (int64_t number : heads) {
       Expr size = exprs.integer(number);
       if (number < 1 || exprs.asInteger(exprs.mod(count, size)) != 0)
@@ -362,11 +369,14 @@ std::optional<Match> Raiser::match(const Contraction &product) {
       indices.head = variable("head", size);
       loops[batch[0]] = exprs.add(exprs.mul(placeOf(indices.batch), size),
                                   placeOf(indices.head));
-      if (auto found = match(product, weights, loops, indices)) {
+      auto found = match(product, weights, loops, indices);
+      if (found && (!best || depthOf(*found) > depthOf(*best))) {
         found->parts = parts;
-        return found;
+        best = std::move(found);
       }
     }
+    if (best)
+      return best;
   }
   return std::nullopt;
 }

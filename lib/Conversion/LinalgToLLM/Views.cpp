@@ -442,7 +442,8 @@ Emitter::layoutOf(ArrayRef<View> views, ArrayRef<Expr> variables) {
   Expr count = exprs.integer(1);
   for (Expr variable : variables)
     count = exprs.mul(count, variable->operands[0]);
-  for (const View &view : llvm::reverse(views)) {
+  for (size_t depth = views.size(); depth-- > 0;) {
+    const View &view = views[depth];
     SmallVector<Expr> from = elements.sizes(view.source);
     Expr elementCount = exprs.integer(1);
     for (Expr size : from)
@@ -466,7 +467,7 @@ Emitter::layoutOf(ArrayRef<View> views, ArrayRef<Expr> variables) {
                               : variables[dim]);
       }
       if (elements.reshape(from, sizes, indices) == place)
-        return Layout{view, order};
+        return Layout{view, order, depth};
     } while (std::next_permutation(order.begin(), order.end()));
   }
   return std::nullopt;

@@ -51,6 +51,8 @@ public:
   struct Layout {
     View view;
     llvm::SmallVector<int64_t> order;
+    /// How many views were seen through.
+    size_t depth = 0;
   };
   std::optional<Layout> layoutOf(llvm::ArrayRef<View> views,
                                  llvm::ArrayRef<Expr> variables);
