@@ -90,6 +90,7 @@ void llmir::buildOptimizePipeline(OpPassManager &manager,
     quantize.asymmetric = options.quantizeAsymmetric;
     quantize.scales = options.quantizeScales;
     quantize.head = options.quantizeHead;
+    quantize.embedding = options.quantizeEmbedding;
     SmallVector<std::string> exclude(options.quantizeExclude.begin(),
                                      options.quantizeExclude.end());
     quantize.exclude = exclude;

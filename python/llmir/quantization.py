@@ -16,6 +16,7 @@ from llmir.files import shown
 
 NONE = "none"
 FORMATS = (NONE, "int8", "int4", "w8a8", "w4a8")
+EMBEDDINGS = (NONE, "int8", "int4")
 AUTO = "auto"
 SCALES = (AUTO, "f32", "f16", "bf16")
 # What a KV cache may hold, by the command line's names, and what MLIR calls it.
@@ -37,6 +38,8 @@ class Quantization:
         the program.
     head: the format of the product that makes the logits; `auto` is that of the
         others, `none` leaves it as it is.
+    embedding: the format of the tables that tokens are looked up in, one of
+        EMBEDDINGS; `none` leaves them as they are.
     exclude: patterns of the keys of weights that stay as they are, as
         `--llm-quantize-weights` reads them.
     """
@@ -47,6 +50,7 @@ class Quantization:
     scales: str = AUTO
     kv_cache: str = AUTO
     head: str = AUTO
+    embedding: str = NONE
     exclude: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -70,6 +74,11 @@ class Quantization:
                 f"--quantize-head must be one of {', '.join((AUTO, *FORMATS))}, not "
                 f"{self.head}"
             )
+        if self.embedding not in EMBEDDINGS:
+            raise LLMIRError(
+                f"--quantize-embedding must be one of {', '.join(EMBEDDINGS)}, not "
+                f"{self.embedding}"
+            )
         for pattern in self.exclude:
             # What MLIR reads as one word of an option's list.
             if not re.fullmatch(r"(?:[\w.*?/:+-]|\[[\w^-]+\])+", pattern):
@@ -80,8 +89,8 @@ class Quantization:
         if self.format == NONE and self != Quantization(kv_cache=self.kv_cache):
             raise LLMIRError(
                 "--quantize-group-size, --quantize-asymmetric, --quantize-scales, "
-                "--quantize-head and --quantize-exclude say how weights are quantized, "
-                "and need --quantize"
+                "--quantize-head, --quantize-embedding and --quantize-exclude say how "
+                "weights are quantized, and need --quantize"
             )
         size = self.group_size or 0
         if size % GROUP_MULTIPLE or not 0 <= size <= MOST_IN_GROUP:
@@ -112,6 +121,8 @@ class Quantization:
             given.append(("quantize-scales", self.scales))
         if self.head != AUTO:
             given.append(("quantize-head", self.head))
+        if self.embedding != NONE:
+            given.append(("quantize-embedding", self.embedding))
         if self.exclude:
             given.append(("quantize-exclude", ",".join(self.exclude)))
         if self.kv_cache != AUTO:
@@ -162,6 +173,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: auto, that of the others)",
     )
     parser.add_argument(
+        "--quantize-embedding",
+        choices=EMBEDDINGS,
+        default=NONE,
+        help="the format of the embedding, which the head may share (default: none, as "
+        "it is)",
+    )
+    parser.add_argument(
         "--quantize-exclude",
         type=lambda text: tuple(text.split(",")),
         default=(),
@@ -187,6 +205,7 @@ def from_arguments(arguments: argparse.Namespace) -> Quantization:
         arguments.quantize_scales,
         arguments.kv_cache_dtype,
         arguments.quantize_head,
+        arguments.quantize_embedding,
         arguments.quantize_exclude,
     )
 

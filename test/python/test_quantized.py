@@ -481,6 +481,73 @@ def test_left_out(
     assert errors.max() < ALL_ROUNDING[rounding]
 
 
+@pytest.mark.parametrize(
+    ("shape", "quantization", "stored"),
+    [
+        ("tied", Quantization("int8", embedding="int8"), 1),
+        ("tied", Quantization("int4", head="int8", embedding="int8"), 1),
+        ("tied", Quantization("int4", embedding="int8"), 2),
+        ("gqa", Quantization("int4", embedding="int4"), 1),
+        ("gqa", Quantization("w8a8", None, True, embedding="int8"), 1),
+        ("gqa", Quantization("int4", 64, embedding="int4", head="none"), 1),
+    ],
+    ids=str,
+)
+def test_embedding(
+    make_model: MakeModel,
+    make_artifact: MakeArtifact,
+    shape: str,
+    quantization: Quantization,
+    stored: int,
+) -> None:
+    """Rows are what the table stands for, and a tied table may be the head's."""
+    directory = make_model(shape, "float32")
+    artifact = make_artifact(shape, "float32", "native", quantization)
+    module = _native.compiler().Module.parse((artifact / "model.mlir").read_text())
+    module.run("llm-to-buffers")
+    key = "model.embed_tokens.weight"
+    entries = [
+        entry
+        for entry in module.weights(data=False)
+        if any(part["key"] == key for part in entry.get("sources", []))
+    ]
+    assert len(entries) == stored
+    assert all("format" in entry for entry in entries)
+    table = next(
+        entry for entry in entries if entry["format"]["kind"] == quantization.embedding
+    )
+    data = np.fromfile(artifact / "weights.bin", np.uint8)
+    n, k = table["sources"][0]["shape"]
+    numbers = unpack(
+        data[table["offset"] :][: table["bytes"]], table["format"], n, k, gated=False
+    ).numbers
+    rounding = rounding_of(quantization)
+    head = "lm_head.weight" if shape == "gqa" else key
+    weights = quantized_weights(artifact)
+    reference = tiny.transformers_model(directory)
+    for name, linear in reference.named_modules():
+        own = head if name == "lm_head" else f"{name}.weight"
+        if isinstance(linear, torch.nn.Linear) and own in weights:
+            # The last one by this name: the head's, where they differ.
+            rows = torch.from_numpy(weights[own][1].numbers).float()
+            linear.weight = torch.nn.Parameter(rows)
+            linear.register_forward_pre_hook(lambda _, x: (rounding(x[0]),))
+    embedding = reference.get_input_embeddings()
+    embedding.weight = torch.nn.Parameter(torch.from_numpy(numbers).float())
+    if stored == 2:
+        other = next(entry for entry in entries if entry is not table)
+        rows = unpack(
+            data[other["offset"] :][: other["bytes"]], other["format"], n, k, False
+        ).numbers
+        reference.lm_head.weight = torch.nn.Parameter(torch.from_numpy(rows).float())
+    ids = prompts(reference)
+    logits = [tiny.transformers_logits(reference, each) for each in ids]
+    model = llmir.load(artifact)
+    errors = row_errors([model.forward(each) for each in ids], logits)
+    assert np.median(errors) < 2e-6
+    assert errors.max() < ALL_ROUNDING[rounding]
+
+
 def test_packed_programs_are_refused(
     make_model: MakeModel, run_program: RunProgram, tmp_path: Path
 ) -> None:

@@ -204,6 +204,46 @@ class TestQuantize:
         assert np.isfinite(back[0, 4:]).all()
 
 
+class TestLookup:
+    """Rows of a quantized table are what it stands for."""
+
+    @pytest.mark.parametrize(
+        "format_",
+        [f for f in FORMATS if f.axis == 1],
+        ids=lambda f: f.type("N", "K"),
+    )
+    @pytest.mark.parametrize("dtype", ["f32", "bf16"])
+    def test_rows(self, format_: Quantized, dtype: str) -> None:
+        program = Program(
+            one_op(
+                "llm.embedding %0, %1",
+                ["tensor<?xi32>", format_.type(9, 64)],
+                shaped("?x64", dtype),
+            )
+        )
+        table = numbers((9, 64))
+        ids = np.array([8, 0, 3, 3], np.int32)
+        actual = program.run(ids, *format_.tensors(table))
+        assert_close(actual, format_.exact(table)[ids], dtype, 1e-7)
+
+    @pytest.mark.parametrize("n", [64, 74])
+    def test_rows_out_of_panels(self, n: int) -> None:
+        for format_ in PANELS:
+            if format_.packing != "panels":
+                continue
+            program = Program(
+                one_op(
+                    "llm.embedding %0, %1",
+                    ["tensor<?xi32>", format_.type(n, 128)],
+                    shaped("?x128", "f32"),
+                )
+            )
+            table = numbers((n, 128))
+            ids = np.arange(n, dtype=np.int32)[::-1].copy()
+            actual = program.run(ids, panels_of(format_, table))
+            assert_close(actual, format_.exact(table)[ids], "f32", 1e-7)
+
+
 class TestDequantize:
     @pytest.mark.parametrize("format_", FORMATS, ids=lambda f: f.type("T", "K"))
     @pytest.mark.parametrize("dtype", ["f32", "bf16"])

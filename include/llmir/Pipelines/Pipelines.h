@@ -63,6 +63,10 @@ struct OptimizePipelineOptions : FusePipelineOptions {
       llvm::cl::desc("The format of the product that makes the logits: auto, "
                      "which is that of the others, none, or a format"),
       llvm::cl::init("auto")};
+  Option<std::string> quantizeEmbedding{
+      *this, "quantize-embedding",
+      llvm::cl::desc("The format of embeddings: none, int8 or int4"),
+      llvm::cl::init("none")};
   ListOption<std::string> quantizeExclude{
       *this, "quantize-exclude",
       llvm::cl::desc("Patterns of the keys of weights that stay as they are")};

@@ -29,6 +29,8 @@ struct ConvertEmbedding : OpRewritePattern<EmbeddingOp> {
 
   LogicalResult matchAndRewrite(EmbeddingOp op,
                                 PatternRewriter &rewriter) const override {
+    if (isa<QuantizedTensorType>(op.getTable().getType()))
+      return rewriter.notifyMatchFailure(op, "is converted with its table");
     Location loc = op.getLoc();
     auto type = cast<RankedTensorType>(op.getResult().getType());
     if (hasPackedTable(op)) {

@@ -30,9 +30,12 @@ struct ConvertLLMToLinalgPass
   void runOnOperation() override {
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
-    target.addIllegalOp<ActivationOp, AttentionOp, EmbeddingOp, LayerNormOp,
-                        LinearOp, MoEOp, RMSNormOp, RopeAppendKVOp, RopeOp>();
-    // The bare product is converted with its weight.
+    target.addIllegalOp<ActivationOp, AttentionOp, LayerNormOp, LinearOp, MoEOp,
+                        RMSNormOp, RopeAppendKVOp, RopeOp>();
+    // The bare product is converted with its weight, a lookup with its table.
+    target.addDynamicallyLegalOp<EmbeddingOp>([](EmbeddingOp op) {
+      return isa<QuantizedTensorType>(op.getTable().getType());
+    });
     target.addDynamicallyLegalOp<QuantizedMatmulOp>([](QuantizedMatmulOp op) {
       return !op.getNorm() && !op.getActivation() && !op.getGated();
     });

@@ -44,11 +44,15 @@ public:
     if (type.getAsymmetric())
       tensors.push_back(
           each(groupShape(), i8, [&](Scalars &s, Value n, Value g) {
-            Value at = s.add(start(s, g),
-                             s.index(elementBytes + kPanelWidth * scaleBytes));
-            return toSigned(s, byte(s, n, s.add(at, column(s, n))));
+            return zeroPoint(s, n, g);
           }));
     return tensors;
+  }
+
+  QuantizedNumber number(Scalars &s, Value n, Value k) {
+    Value group = s.div(k, s.index(depth));
+    return {element(s, n, k), scale(s, n, group),
+            type.getAsymmetric() ? zeroPoint(s, n, group) : Value()};
   }
 
 private:
@@ -127,6 +131,12 @@ private:
                            s.builder.create<arith::ConstantIntOp>(loc, 15, 8)));
   }
 
+  Value zeroPoint(Scalars &s, Value n, Value group) {
+    Value at = s.add(start(s, group),
+                     s.index(elementBytes + kPanelWidth * scaleBytes));
+    return toSigned(s, byte(s, n, s.add(at, column(s, n))));
+  }
+
   /// Puts a scale together of its bytes, the lowest first.
   Value scale(Scalars &s, Value n, Value group) {
     Value at = s.add(s.add(start(s, group), s.index(elementBytes)),
@@ -161,4 +171,11 @@ SmallVector<Value> llmir::reference::unpackPanels(OpBuilder &builder,
                                                   QuantizedTensorType type,
                                                   Value panels) {
   return Unpacker(builder, loc, type, panels).unpack();
+}
+
+QuantizedNumber llmir::reference::numberInPanels(Scalars &s,
+                                                 QuantizedTensorType type,
+                                                 Value panels, Value n,
+                                                 Value k) {
+  return Unpacker(s.builder, s.loc, type, panels).number(s, n, k);
 }

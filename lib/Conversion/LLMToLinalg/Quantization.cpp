@@ -417,6 +417,60 @@ struct ConvertDequantize : OneToNOpConversionPattern<DequantizeOp> {
   }
 };
 
+/// A lookup touches few rows of its table, so each number is read where it is.
+struct ConvertLookup : OneToNOpConversionPattern<EmbeddingOp> {
+  using OneToNOpConversionPattern::OneToNOpConversionPattern;
+
+  LogicalResult
+  matchAndRewrite(EmbeddingOp op, OpAdaptor adaptor,
+                  OneToNPatternRewriter &rewriter) const override {
+    auto table = dyn_cast<QuantizedTensorType>(op.getTable().getType());
+    if (!table)
+      return failure();
+    Location loc = op.getLoc();
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    std::optional<Parts> parts;
+    Value elements;
+    if (!table.isInPanels()) {
+      parts.emplace(rewriter, loc, table, adaptor.getTable());
+      elements = unpack(rewriter, loc, *parts);
+    }
+    SmallVector<OpFoldResult> sizes = {
+        tensor::getMixedSize(rewriter, loc, op.getIndices(), 0),
+        rewriter.getIndexAttr(table.getShape()[1])};
+    Maps maps(rewriter.getContext(), 2);
+    Value rows = generic(
+        rewriter, loc, op.getIndices(),
+        emptyOf(rewriter, loc, sizes, type.getElementType()),
+        {maps.first(1), maps.all()},
+        {IteratorType::parallel, IteratorType::parallel},
+        [&](Scalars &s, ValueRange arguments) {
+          Value row = s.toIndex(arguments[0]);
+          Value column = s.builder.create<linalg::IndexOp>(loc, 1);
+          QuantizedNumber number;
+          if (table.isInPanels()) {
+            number = numberInPanels(s, table, adaptor.getTable().front(), row,
+                                    column);
+          } else {
+            Value group =
+                s.div(column, s.index(table.getAxisSize() / table.getGroups()));
+            number = {s.extract(elements, {row, column}),
+                      s.extract(parts->scales, {row, group}),
+                      parts->zeroPoints
+                          ? s.extract(parts->zeroPoints, {row, group})
+                          : Value()};
+          }
+          Value q = distance(s, table, number.element, number.zeroPoint);
+          return s.round(s.mul(toFloat(s, q), s.widen(number.scale)),
+                         type.getElementType());
+        });
+    if (rows.getType() != type)
+      rows = rewriter.create<tensor::CastOp>(loc, type, rows);
+    rewriter.replaceOp(op, rows, adaptor.getResultMapping());
+    return success();
+  }
+};
+
 /// One side of a product: its numbers by groups, and where the scale and the
 /// zero point of a group are.
 struct Factor {
@@ -582,7 +636,7 @@ void llmir::reference::populateQuantizationConversion(
           types.push_back(type.getZeroPointsType());
         return success();
       });
-  patterns.add<ConvertCallKernel, ConvertDequantize, ConvertParameter,
-               ConvertQuantize, ConvertQuantizedMatmul>(converter,
-                                                        patterns.getContext());
+  patterns.add<ConvertCallKernel, ConvertDequantize, ConvertLookup,
+               ConvertParameter, ConvertQuantize, ConvertQuantizedMatmul>(
+      converter, patterns.getContext());
 }

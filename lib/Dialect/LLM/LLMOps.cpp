@@ -165,7 +165,8 @@ bool llmir::llm::hasPackedWeight(LinearOp op) {
 }
 
 bool llmir::llm::hasPackedTable(EmbeddingOp op) {
-  return rankedType(op.getTable()).getRank() > 2;
+  auto tensor = dyn_cast<RankedTensorType>(op.getTable().getType());
+  return tensor && tensor.getRank() > 2;
 }
 
 bool llmir::llm::isEpilogue(ActivationKind kind) {
@@ -356,6 +357,14 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *,
                                             Adaptor adaptor,
                                             SmallVectorImpl<Type> &inferred) {
   auto indices = rankedType(adaptor.getIndices());
+  if (auto quantized =
+          dyn_cast<QuantizedTensorType>(adaptor.getTable().getType())) {
+    inferred.push_back(RankedTensorType::get(
+        {indices.getRank() == 1 ? indices.getDimSize(0) : ShapedType::kDynamic,
+         quantized.getShape().back()},
+        Float32Type::get(quantized.getContext())));
+    return success();
+  }
   auto table = rankedType(adaptor.getTable());
   if (indices.getRank() != 1 || table.getRank() < 2)
     return inferSame(adaptor.getTable(), inferred);
@@ -369,6 +378,17 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *,
 LogicalResult EmbeddingOp::verify() {
   if (failed(verifyRank(*this, "indices", getIndices().getType(), 1)))
     return failure();
+  if (auto table = dyn_cast<QuantizedTensorType>(getTable().getType())) {
+    if (table.getRank() != 2 || table.getAxis() != 1 ||
+        table.getPacking() == Packing::gated_panels)
+      return emitOpError()
+             << "table is " << table << ", but must be a matrix "
+             << "that is quantized along its rows (axis = 1), and "
+             << "not gated";
+    return verifyResultShape(
+        *this, getResult().getType(),
+        {rankedType(getIndices()).getDimSize(0), table.getShape()[1]});
+  }
   if (hasPackedTable(*this)) {
     auto table = rankedType(getTable()), result = rankedType(getResult());
     if (failed(verifyRank(*this, "result", result, 2)))

@@ -701,7 +701,7 @@ func.func @case(%i: tensor<2xi64>, %t: tensor<8x4xf32>) {
 
 // Tables are of a type that everything here computes in.
 func.func @case(%i: tensor<2xi32>, %t: tensor<8x4xf8E4M3FN>) {
-  // expected-error @+1 {{'llm.embedding' op operand #1 must be ranked tensor of f16, bf16, f32 or f64 values, but got 'tensor<8x4xf8E4M3FN>'}}
+  // expected-error @+1 {{'llm.embedding' op operand #1 must be ranked tensor of f16, bf16, f32 or f64 values or a tensor of integers with scales, but got 'tensor<8x4xf8E4M3FN>'}}
   %0 = llm.embedding %i, %t : (tensor<2xi32>, tensor<8x4xf8E4M3FN>) -> tensor<2x4xf32>
   return
 }

@@ -102,13 +102,18 @@ func.func @rope_table_scaled() {
 
 // CHECK-LABEL: func @example_embedding
 func.func @example_embedding(%ids: tensor<?xi32>, %table: tensor<1024x192xbf16>,
-                             %packed: tensor<32x96x32x2xbf16>) -> tensor<?x192xf32> {
+                             %packed: tensor<32x96x32x2xbf16>,
+                             %quantized: !llm.quantized_tensor<1024x192xi8, scales = f32, axis = 1>) -> tensor<?x192xf32> {
   // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
   %h = llm.embedding %ids, %table
     : (tensor<?xi32>, tensor<1024x192xbf16>) -> tensor<?x192xf32>
   // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
   %g = llm.embedding %ids, %packed
     : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
+  // CHECK: llm.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, !llm.quantized_tensor<1024x192xi8, scales = f32, axis = 1>) -> tensor<?x192xf32>
+  %q = llm.embedding %ids, %quantized
+    : (tensor<?xi32>, !llm.quantized_tensor<1024x192xi8, scales = f32,
+       axis = 1>) -> tensor<?x192xf32>
   return %h : tensor<?x192xf32>
 }
 

@@ -370,3 +370,20 @@ func.func @case(%x: tensor<?x8xf32>, %w: !llm.quantized_tensor<4x8xi8, scales = 
   %0 = llm.quantized_matmul %x, %w bias %b gated : (tensor<?x8xf32>, !llm.quantized_tensor<4x8xi8, scales = f32, axis = 1>, tensor<2xf32>) -> tensor<?x2xf32>
   return
 }
+
+// -----
+
+// Rows of a table are quantized along themselves.
+func.func @case(%i: tensor<?xi32>, %t: !llm.quantized_tensor<64x32xi8, scales = f32, axis = 0>) {
+  // expected-error @+1 {{must be a matrix that is quantized along its rows (axis = 1), and not gated}}
+  %0 = llm.embedding %i, %t : (tensor<?xi32>, !llm.quantized_tensor<64x32xi8, scales = f32, axis = 0>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @case(%i: tensor<?xi32>, %t: !llm.quantized_tensor<64x32xi8, scales = f32, axis = 1>) {
+  // expected-error @+1 {{result is 'tensor<?x64xf32>', but must have the shape 'tensor<?x32xf32>'}}
+  %0 = llm.embedding %i, %t : (tensor<?xi32>, !llm.quantized_tensor<64x32xi8, scales = f32, axis = 1>) -> tensor<?x64xf32>
+  return
+}

@@ -161,7 +161,8 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding", [
     `result[t, :] = table[indices[t], :]`. Looks up the embeddings of tokens, and
     also picks the rows of hidden states whose logits are asked for. Indices must
     lie within the table. A table that a product multiplies by as well may be
-    packed into panels, as `llm.linear` has them; a row is gathered then.
+    packed into panels, as `llm.linear` has them; a row is gathered then. A
+    quantized one, along its rows, gives the numbers that it stands for.
 
     With `first`, the table has the rows from that one on of a larger table, as a
     shard of it does: `result[t, :] = table[indices[t] - first, :]`, and 0 where the
@@ -174,10 +175,15 @@ def LLM_EmbeddingOp : LLM_TensorOp<"embedding", [
       : (tensor<?xi32>, tensor<32x96x32x2xbf16>) -> tensor<?x192xf32>
     %p = llm.embedding %ids, %part first %first
       : (tensor<?xi32>, tensor<512x192xbf16>, index) -> tensor<?x192xf32>
+    %q = llm.embedding %ids, %quantized
+      : (tensor<?xi32>, !llm.quantized_tensor<1024x192xi8, scales = f32,
+         axis = 1>) -> tensor<?x192xf32>
     ```
   }];
-  let arguments = (ins LLM_IndexTensor:$indices, LLM_FloatTensor:$table,
-                       Optional<Index>:$first);
+  let arguments = (ins
+    LLM_IndexTensor:$indices,
+    AnyTypeOf<[LLM_FloatTensor, LLM_QuantizedTensorType]>:$table,
+    Optional<Index>:$first);
   let results = (outs LLM_FloatTensor:$result);
   let builders = [
     OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$indices,

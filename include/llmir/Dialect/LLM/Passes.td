@@ -373,8 +373,7 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
   let description = [{
     Turns every `llm.linear` whose weight is a parameter, be it directly or
     through the arguments of a private function, into an `llm.quantized_matmul`
-    of a quantized parameter. Lookups of embeddings stay as they are. `format` is
-    one of
+    of a quantized parameter. `format` is one of
 
     | format | weights                    | input of the product                |
     |--------|----------------------------|-------------------------------------|
@@ -390,7 +389,11 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
 
     `head` is the format of the product that makes the logits, the last one before
     a result of a public function: `auto` is that of the others, `none` leaves it as
-    it is. `group-size` says nothing about a head of another format.
+    it is. `group-size` says nothing about a head or a table of another format.
+
+    `embedding` is that of the tables that `llm.embedding` looks rows up in, of
+    8 or 4 bits, or `none`, which leaves them as they are. A table that the head
+    multiplies by as well is stored once if both have one format.
 
     `exclude` names weights that stay as they are, by patterns of their keys, as
     a shell's: `*` is any text, `?` one character, `[ab]` one of some. A pattern
@@ -438,6 +441,8 @@ def LLMQuantizeWeights : Pass<"llm-quantize-weights", "::mlir::ModuleOp"> {
            "The type of scales: auto, f32, f16 or bf16">,
     Option<"head", "head", "std::string", "\"auto\"",
            "The format of the product that makes the logits: auto, none or a format">,
+    Option<"embedding", "embedding", "std::string", "\"none\"",
+           "The format of embeddings: none, int8 or int4">,
     ListOption<"exclude", "exclude", "std::string",
                "Patterns of the keys of weights that stay as they are">
   ];

@@ -46,9 +46,14 @@ static Type packedTypeAt(OpOperand &use) {
   return packed == type ? Type() : packed;
 }
 
-/// The panels that a product beside `lookup` reads the same parameter from:
-/// with the rows taken from there too it is stored once.
+/// The panels that a lookup reads: those of a product beside it, of the same
+/// parameter, so that it is stored once.
 static Type packedTypeOfTied(EmbeddingOp lookup) {
+  // A quantized one, which has no other layout in a file.
+  if (auto quantized =
+          dyn_cast<QuantizedTensorType>(lookup.getTable().getType()))
+    return quantized.isInPanels() ? QuantizedTensorType()
+                                  : quantized.asPanels();
   auto parameter = lookup.getTable().getDefiningOp<ParameterOp>();
   if (!parameter)
     return nullptr;

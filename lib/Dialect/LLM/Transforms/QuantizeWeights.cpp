@@ -40,6 +40,16 @@ static bool isWeight(OpOperand &use) {
          isQuantizable(getElementTypeOrSelf(linear.getInput()));
 }
 
+/// Whether `use` is the table of a lookup.
+static bool isTable(OpOperand &use) {
+  auto lookup = dyn_cast<EmbeddingOp>(use.getOwner());
+  return lookup && &use == &lookup.getTableMutable();
+}
+
+static bool isWeightOrTable(OpOperand &use) {
+  return isWeight(use) || isTable(use);
+}
+
 /// The product that a result of a public function is made of, number by number;
 /// or null.
 static LinearOp findHead(Value result) {
@@ -106,9 +116,13 @@ struct QuantizeWeightsPass
       return signalPassFailure();
     findHeads();
     numQuantized += retypeWeights(getOperation(), [&](OpOperand &use) -> Type {
-      if (!isWeight(use) || excluded.contains(use.get()))
+      if (excluded.contains(use.get()))
         return {};
-      std::optional<Choice> choice = choiceOf(use.getOwner());
+      std::optional<Choice> choice;
+      if (isWeight(use))
+        choice = choiceOf(use.getOwner());
+      else if (isTable(use))
+        choice = forEmbeddings;
       return choice ? quantizedType(use.get().getType(), *choice) : Type();
     });
     SmallVector<LinearOp> products;
@@ -152,6 +166,16 @@ private:
         return refuse() << "head must be auto, none, int8, int4, w8a8 or w4a8, "
                         << "but is " << head;
       forHeads = Choice{*own, own->getGroupSize()};
+    }
+    forEmbeddings.reset();
+    if (embedding == format && !known->roundsToIntegers) {
+      forEmbeddings = others;
+    } else if (embedding != "none") {
+      FailureOr<Format> own = Format::parse(embedding);
+      if (failed(own) || own->roundsToIntegers)
+        return refuse() << "embedding must be none, int8 or int4, but is "
+                        << embedding;
+      forEmbeddings = Choice{*own, own->getGroupSize()};
     }
     if (!llvm::is_contained({"auto", "f32", "f16", "bf16"}, scales))
       return refuse() << "scales must be auto, f32, f16 or bf16, but are "
@@ -209,7 +233,7 @@ private:
       for (Operation *call : calls) {
         std::vector<unsigned> kept;
         for (BlockArgument argument : function.getArguments())
-          if (llvm::any_of(argument.getUses(), isWeight) &&
+          if (llvm::any_of(argument.getUses(), isWeightOrTable) &&
               excluded.contains(call->getOperand(argument.getArgNumber())))
             kept.push_back(argument.getArgNumber());
         groups[kept].push_back(cast<func::CallOp>(call));
@@ -359,7 +383,7 @@ private:
     op.erase();
   }
 
-  std::optional<Choice> others, forHeads;
+  std::optional<Choice> others, forHeads, forEmbeddings;
   /// Products that make logits.
   DenseSet<Operation *> heads;
   std::vector<llvm::GlobPattern> patterns;

@@ -145,14 +145,19 @@ private:
             std::tuple(*maxModelLen, "RoPE table", "max_model_len");
       } else if (auto lookup = dyn_cast<EmbeddingOp>(op);
                  lookup && lookup.getIndices() == step.getArgument(0)) {
-        auto type = cast<ShapedType>(lookup.getTable().getType());
+        auto quantized =
+            dyn_cast<QuantizedTensorType>(lookup.getTable().getType());
+        ArrayRef<int64_t> shape =
+            quantized
+                ? quantized.getShape()
+                : cast<ShapedType>(lookup.getTable().getType()).getShape();
         auto result = cast<ShapedType>(lookup.getResult().getType());
         if (failed(verifySize(op, "embedding's number of columns is",
                               hasPackedTable(lookup) ? result.getDimSize(1)
-                                                     : type.getDimSize(1),
+                                                     : shape[1],
                               "hidden_size")))
           return WalkResult::interrupt();
-        rows = type.getDimSize(0);
+        rows = shape[0];
         // The last panel may be padded with rows of zeros.
         if (hasPackedTable(lookup))
           rows *= kPanelWidth;
