@@ -20,6 +20,14 @@ void lora::LoraDialect::initialize() {
       >();
 }
 
+void lora::LinearOp::constrainInputs(llmir::llm::InputConstraints &inputs) {
+  inputs.equal(inputs.size(getResult(), 0), inputs.size(getInput(), 0));
+  inputs.equal(inputs.size(getInput(), 1), inputs.size(getWeight(), 1));
+  inputs.equal(inputs.size(getDown(), 1), inputs.size(getWeight(), 1));
+  inputs.equal(inputs.size(getUp(), 0), inputs.size(getWeight(), 0));
+  inputs.equal(inputs.size(getUp(), 1), inputs.size(getDown(), 0));
+}
+
 LogicalResult lora::LinearOp::verify() {
   int64_t inputs = getInput().getType().getDimSize(1);
   int64_t outputs = getWeight().getType().getDimSize(0);

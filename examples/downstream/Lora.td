@@ -6,6 +6,7 @@
 #ifndef LORA_TD
 #define LORA_TD
 
+include "llmir/Dialect/LLM/LLMInterfaces.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "mlir/Pass/PassBase.td"
@@ -18,7 +19,8 @@ def Lora_Dialect : Dialect {
 
 def Lora_Matrix : 2DTensorOf<[F16, BF16, F32]>;
 
-def Lora_LinearOp : Op<Lora_Dialect, "linear", [Pure]> {
+def Lora_LinearOp : Op<Lora_Dialect, "linear", [
+    Pure, DeclareOpInterfaceMethods<LLM_InputConstraintsOpInterface>]> {
   let summary = "product with a weight and its adapter";
   let description = [{
     `result = input W^T + scale * (input A^T) B^T` (arXiv:2106.09685), for input

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from llmir import _native
+from llmir import _native, dtypes
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.inputs import (
@@ -236,6 +236,10 @@ class _Tensor:
     def bytes(self) -> int:
         return self.data.size
 
+    def read(self, begin: int, end: int) -> Array:
+        """Return some of the bytes."""
+        return self.data[begin:end]
+
     def release(self, begin: int = 0, end: int | None = None) -> None:
         """Nothing is mapped."""
 
@@ -286,17 +290,18 @@ class Weights:
         known = self._places.get(id(program))
         if known is not None:
             return known
-        packed = [entry for entry in program.weights if entry["packed"]]
+        # What compiling knows is made as for an artifact.
+        made = [entry for entry in program.weights if _is_known(entry)]
         buffer = np.zeros(program.weights_bytes, np.uint8)
-        if packed:
+        if made:
             with tempfile.TemporaryDirectory(prefix="llmir-") as directory:
                 path = Path(directory, "weights")
                 write_weights(
-                    path, packed, len(buffer), b"", _Stored(self._tensors), lambda _: 0
+                    path, made, len(buffer), b"", _Stored(self._tensors), lambda _: 0
                 )
                 buffer = np.fromfile(path, np.uint8)
         for entry in program.weights:
-            if not entry["packed"]:
+            if not _is_known(entry):
                 end = entry["offset"] + entry["bytes"]
                 buffer[entry["offset"] : end] = self._plain(entry)
         placed: Array = buffer.view(np.int8)
@@ -304,17 +309,24 @@ class Weights:
         return placed
 
     def _plain(self, entry: Mapping[str, Any]) -> Array:
+        """Return the bytes of what the importer knows, such as integers."""
         parts = []
         for source in entry["sources"]:
             tensor = self._tensors[source["key"]]
-            data: Array = tensor.data.view(DTYPES[source["dtype"]][0])
-            if entry["transposed"]:
-                data = np.ascontiguousarray(data.reshape(tensor.shape).T)
-            if source["dtype"] != entry["dtype"]:
-                data = store(load(data, source["dtype"]), entry["dtype"])
-            parts.append(data.reshape(-1).view(np.uint8))
+            if entry["transposed"] or "slice" in source:
+                raise LLMIRError(
+                    f"{shown(source['key'])} is of {source['dtype']}, of which no "
+                    "parts are made"
+                )
+            parts.append(tensor.data)
         whole: Array = np.concatenate(parts)
         return whole
+
+
+def _is_known(entry: Mapping[str, Any]) -> bool:
+    """Whether a weight can be in an artifact, going by the types that it has."""
+    known = {dtype.mlir for dtype in dtypes.DTYPES}
+    return all(source["dtype"] in known for source in entry["sources"])
 
 
 class _Stored(Checkpoint):
