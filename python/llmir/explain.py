@@ -267,30 +267,38 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _check_picture(arguments: argparse.Namespace) -> None:
-    path = arguments.picture
-    if path is None:
-        if arguments.before is not None:
-            raise UsageError("--before is drawn beside the layer that --picture draws")
-    elif not path.parent.is_dir():
-        raise LLMIRError(f"{path} cannot be written: {path.parent} is no directory")
-    elif path.is_dir():
-        raise LLMIRError(f"{path} cannot be written: it is a directory")
-
-
-def _draw(arguments: argparse.Namespace, step: costs.Step, limits: Limits) -> None:
-    """Write the picture that was asked for."""
+def _programs(arguments: argparse.Namespace) -> list[tuple[str, Path, Any]]:
+    """Return the programs to draw, each with what it is and its path."""
     path, before = arguments.picture, arguments.before
-    programs = [("after", arguments.artifact / PROGRAM)]
-    if before is not None:
-        programs.insert(0, ("before", before))
+    if path is None:
+        if before is not None:
+            raise UsageError("--before is drawn beside the layer that --picture draws")
+        return []
+    if not path.parent.is_dir():
+        raise LLMIRError(f"{path} cannot be written: {path.parent} is no directory")
+    if path.is_dir():
+        raise LLMIRError(f"{path} cannot be written: it is a directory")
+    after = arguments.artifact / PROGRAM
+    programs = [("after", after, costs.read_program(after))]
+    if before is None:
+        return programs
+    if before.is_dir():
+        text = import_model(before, None)
+        module = _native.compiler().Module.parse(text, str(before))
+    else:
+        module = costs.read_program(before)
+    return [("before", before, module), *programs]
+
+
+def _draw(
+    path: Path,
+    programs: Iterable[tuple[str, Path, Any]],
+    step: costs.Step,
+    limits: Limits,
+) -> None:
+    """Write a picture of a layer of each program."""
     drawings = []
-    for title, program in programs:
-        if program.is_dir():
-            text = import_model(program, None)
-            module = _native.compiler().Module.parse(text, str(program))
-        else:
-            module = costs.read_program(program)
+    for title, program, module in programs:
         nodes = costs.layer_of(module, program, step)
         seconds = [
             # What is no op of the dialect is fused into others' loops.
@@ -308,7 +316,7 @@ def _draw(arguments: argparse.Namespace, step: costs.Step, limits: Limits) -> No
 
 def _run(arguments: argparse.Namespace) -> None:
     output = standard_output()
-    _check_picture(arguments)
+    programs = _programs(arguments)
     model = Model(arguments.artifact, arguments.threads)
     ops = costs.executed_ops(arguments.artifact)
     depth = arguments.depth or 0
@@ -336,8 +344,8 @@ def _run(arguments: argparse.Namespace) -> None:
         + " GFLOP/s in registers\n\n"
     )
     output.write(table(lines, total, limits.cache) + "\n")
-    if arguments.picture is not None:
-        _draw(arguments, step, limits)
+    if programs:
+        _draw(arguments.picture, programs, step, limits)
 
 
 def _timed(

@@ -192,6 +192,33 @@ def test_a_picture(
         assert numbers[1] < numbers[-1]
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--before=x.mlir"], 2, "--before is drawn beside the layer that --picture"),
+        (["--picture=no/layer.svg"], 1, "cannot be written: no is no directory"),
+        (["--picture=."], 1, ". cannot be written: it is a directory"),
+        (["--picture=l.svg", "--before=no.mlir"], 1, "no.mlir"),
+    ],
+)
+def test_a_picture_that_cannot_be(
+    run_program: RunProgram,
+    make_artifact: MakeArtifact,
+    tmp_path: Path,
+    options: list[str],
+    status: int,
+    message: str,
+) -> None:
+    artifact = make_artifact("gqa", "bfloat16")
+    result = run_program(
+        "-m", "llmir", "explain", artifact, "--threads=1", *options, cwd=tmp_path
+    )
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_layer_of_a_program(make_model: MakeModel) -> None:
     module = _native.compiler().Module.parse(
         import_model(make_model("gqa", "bfloat16"), None)

@@ -1,12 +1,13 @@
 // RUN: llmir-opt %s --llm-fuse-norm | FileCheck %s --check-prefix=FUSED
-// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 call=1" | FileCheck %s --check-prefix=KEPT
-// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 call=1000" | FileCheck %s --check-prefix=FUSED
-// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 bandwidth=1000000" | FileCheck %s --check-prefix=FUSED
+// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 peak=50000" | FileCheck %s --check-prefix=KEPT
+// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 peak=500" | FileCheck %s --check-prefix=FUSED
+// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 peak=50000 call=1000" | FileCheck %s --check-prefix=FUSED
+// RUN: llmir-opt %s --llm-fuse-norm="tokens=512 peak=50000 bandwidth=1000000" | FileCheck %s --check-prefix=FUSED
 // RUN: not llmir-opt %s --llm-merge-products=which=none 2>&1 | FileCheck %s --check-prefix=ERROR
 
-// The cost model decides. Four products norm 512 rows of f32 four times instead of
-// reading normed ones of bf16; unless that hardly counts beside the call that is
-// saved.
+// The cost model decides. Four products read 512 rows of f32, norming them each time,
+// instead of normed ones of bf16. That takes longer, unless it is hidden by what a
+// product computes meanwhile, or hardly counts beside the call that is saved.
 // FUSED-LABEL: func @four
 // FUSED-NOT: llm.rms_norm
 // FUSED-COUNT-4: norm %

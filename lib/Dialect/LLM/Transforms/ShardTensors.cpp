@@ -6,34 +6,15 @@
 // parts; before anything else the shards communicate. So a program is right
 // whatever it consists of, and what a pass does not know costs time alone.
 
-#include "Shards.h"
-#include "llmir/Dialect/LLM/LLM.h"
+#include "ShardedValues.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/AttrTypeSubElements.h"
-#include "mlir/IR/Matchers.h"
-#include "mlir/IR/SymbolTable.h"
-#include "mlir/IR/TypeUtilities.h"
-#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace llmir::llm;
-
-static RankedTensorType typeOf(Value value) {
-  return cast<RankedTensorType>(value.getType());
-}
-
-static RankedTensorType withDim(RankedTensorType type, unsigned dim,
-                                int64_t size) {
-  SmallVector<int64_t> shape(type.getShape());
-  shape[dim] = size;
-  return type.clone(shape);
-}
 
 /// The dimension of an expanded tensor that goes on counting parts of dimension
 /// `axis`: the outermost of its group.
@@ -56,25 +37,6 @@ static int64_t collapsedAxis(tensor::CollapseShapeOp op, unsigned axis) {
 }
 
 namespace {
-/// What a shard holds of a value.
-struct Held {
-  enum Kind { Whole, Split, Partial };
-  Kind kind = Whole;
-  unsigned axis = 0;
-  /// How many shards in a row hold the same part.
-  int64_t repeat = 1;
-
-  bool isSplit() const { return kind == Split; }
-};
-
-/// Columns of a product that are divided by themselves: it may be several
-/// products in one, whose parts what follows takes out.
-struct Section {
-  int64_t offset, size;
-  tensor::ExtractSliceOp slice = {};
-  int64_t repeat = 1;
-};
-
 /// What becomes of the columns of a product.
 struct Demand {
   /// Whether something takes them in parts that needs no others, or is the
@@ -88,10 +50,9 @@ struct Demand {
   int64_t heads = 0;
 };
 
-class TensorSharder {
+class TensorSharder : ShardedValues {
 public:
-  TensorSharder(ModuleOp module, int64_t shards)
-      : module(module), shards(shards), users(symbols, module) {}
+  using ShardedValues::ShardedValues;
 
   FailureOr<ShardCounts> run() {
     if (failed(check()))
@@ -190,10 +151,6 @@ private:
     return kvHeads % shards == 0 ? 1 : shards / kvHeads;
   }
 
-  int64_t localSize(int64_t size, int64_t repeat) const {
-    return size * repeat / shards;
-  }
-
   /// Every cache holds the KV heads of its shard.
   void divideCaches() {
     AttrTypeReplacer replacer;
@@ -227,277 +184,6 @@ private:
     if (auto value = facts.getAs<IntegerAttr>("num_kv_heads"))
       change("num_kv_heads", repeatOf(value.getInt()));
     module->setAttr("llm.model", changed.getDictionary(module.getContext()));
-  }
-
-  //===--------------------------------------------------------------------===//
-  // Weights
-  //===--------------------------------------------------------------------===//
-
-  /// Whether a value is a parameter, here or at every call.
-  bool isWeight(Value value) {
-    if (value.getDefiningOp<ParameterOp>())
-      return true;
-    auto argument = dyn_cast<BlockArgument>(value);
-    if (!argument)
-      return false;
-    auto [known, isNew] = weights.try_emplace(value, false);
-    if (!isNew)
-      return known->second;
-    auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
-    bool found = function && function.isPrivate() &&
-                 isa<RankedTensorType>(value.getType()) &&
-                 !users.useEmpty(function);
-    if (found)
-      found = llvm::all_of(users.getUsers(function), [&](Operation *user) {
-        return isa<func::CallOp>(user) &&
-               isWeight(user->getOperand(argument.getArgNumber()));
-      });
-    return weights[value] = found;
-  }
-
-  /// Makes a use of a weight one of its slices; null is all of it.
-  LogicalResult setWeight(OpOperand &use, ArrayAttr slices) {
-    ++(slices ? counts.divided : counts.whole);
-    Value weight = use.get();
-    if (auto parameter = weight.getDefiningOp<ParameterOp>()) {
-      if (slices)
-        use.set(formOf(parameter, slices));
-      return success();
-    }
-    auto [known, isNew] = argumentForms.try_emplace(weight, slices);
-    if (!isNew && known->second != slices)
-      return use.getOwner()->emitError()
-             << "reads a weight that is divided in two ways; pass it to the "
-                "function twice";
-    if (isNew && slices)
-      weight.setType(slicedType(typeOf(weight), slices));
-    return success();
-  }
-
-  LogicalResult setWeight(OpOperand &use, unsigned dim,
-                          ArrayRef<Section> sections) {
-    SmallVector<Attribute> slices;
-    for (const Section &section : sections) {
-      int64_t size = localSize(section.size, section.repeat);
-      slices.push_back(SliceAttr::get(module.getContext(), dim, section.offset,
-                                      size, /*stride=*/size, section.repeat));
-    }
-    return setWeight(use, ArrayAttr::get(module.getContext(), slices));
-  }
-
-  /// Divides a use of a weight along `dim`.
-  LogicalResult divideWeight(OpOperand &use, unsigned dim) {
-    return setWeight(use, dim, Section{0, typeOf(use.get()).getDimSize(dim)});
-  }
-
-  static RankedTensorType slicedType(RankedTensorType type, ArrayAttr slices) {
-    int64_t size = 0, dim = 0;
-    for (SliceAttr slice : slices.getAsRange<SliceAttr>()) {
-      dim = slice.getDim();
-      size += slice.getSize();
-    }
-    return withDim(type, dim, size);
-  }
-
-  Value formOf(ParameterOp parameter, ArrayAttr slices) {
-    Value &form = forms[{parameter, slices}];
-    if (form)
-      return form;
-    OpBuilder builder(parameter);
-    builder.setInsertionPointAfter(parameter);
-    RankedTensorType file = parameter.getFileTypes()[0];
-    form = builder.create<ParameterOp>(
-        parameter.getLoc(), slicedType(typeOf(parameter), slices),
-        parameter.getScopeAttr(),
-        builder.getArrayAttr(
-            SmallVector<Attribute>(slices.size(), parameter.getKeys()[0])),
-        builder.getTypeArrayAttr(SmallVector<Type>(slices.size(), file)),
-        slices);
-    return form;
-  }
-
-  //===--------------------------------------------------------------------===//
-  // From one placement to another one
-  //===--------------------------------------------------------------------===//
-
-  void place(Value value, Held::Kind kind, unsigned axis = 0,
-             int64_t repeat = 1) {
-    placements[value] = Held{kind, axis, repeat};
-  }
-
-  /// Gives a result that is computed in parts the type of one.
-  void placeSplit(Value value, unsigned axis, int64_t repeat) {
-    RankedTensorType type = typeOf(value);
-    value.setType(
-        withDim(type, axis, localSize(type.getDimSize(axis), repeat)));
-    place(value, Held::Split, axis, repeat);
-  }
-
-  /// Makes a result a term of a sum, in f32; the sum is rounded.
-  void placePartial(Value value, ArrayRef<Value> biases) {
-    RankedTensorType type = typeOf(value);
-    sums[value] = {type, SmallVector<Value>(biases)};
-    value.setType(type.clone(Float32Type::get(type.getContext())));
-    place(value, Held::Partial);
-  }
-
-  /// The whole of a value, for which shards communicate once. Null after an
-  /// error.
-  Value wholeOf(Value value) {
-    Held placement = placements.lookup(value);
-    if (placement.kind == Held::Whole)
-      return value;
-    Value &whole = wholes[value];
-    if (whole)
-      return whole;
-    Location loc = value.getLoc();
-    OpBuilder builder(module.getContext());
-    builder.setInsertionPointAfterValue(value);
-    RankedTensorType type = typeOf(value);
-    if (placement.isSplit()) {
-      unsigned axis = placement.axis;
-      if (placement.repeat != 1) {
-        emitError(loc) << "KV heads that several shards have copies of are "
-                          "needed whole; choose a divisor of their number";
-        return nullptr;
-      }
-      RankedTensorType full =
-          withDim(type, axis, type.getDimSize(axis) * shards);
-      Value parts = builder.create<FromLocalOp>(
-          loc, ShardedTensorType::get(full, shards, Placement::split, axis),
-          value);
-      Value all = builder.create<AllGatherOp>(loc, parts);
-      ++counts.gathers;
-      return whole = builder.create<ToLocalOp>(loc, full, all).getResult(0);
-    }
-    Value terms = builder.create<FromLocalOp>(
-        loc, ShardedTensorType::get(type, shards, Placement::partial), value);
-    Value all = builder.create<AllReduceOp>(loc, terms);
-    ++counts.reductions;
-    Value sum = builder.create<ToLocalOp>(loc, type, all).getResult(0);
-    auto &[original, biases] = sums[value];
-    for (Value bias : biases)
-      sum = addBias(builder, loc, sum, bias);
-    if (original != sum.getType())
-      sum = builder.create<ActivationOp>(
-          loc, original, ActivationKind::identity, sum, /*multiplier=*/Value());
-    return wholes[value] = sum;
-  }
-
-  /// Biases are added once, to the sum.
-  static Value addBias(OpBuilder &builder, Location loc, Value sum,
-                       Value bias) {
-    RankedTensorType type = typeOf(sum);
-    MLIRContext *context = builder.getContext();
-    AffineMap all = AffineMap::getMultiDimIdentityMap(2, context);
-    AffineMap columns = AffineMap::get(2, 0, builder.getAffineDimExpr(1));
-    Value empty = builder.create<tensor::EmptyOp>(
-        loc, tensor::getMixedSizes(builder, loc, sum), type.getElementType());
-    return builder
-        .create<linalg::GenericOp>(
-            loc, type, ValueRange{sum, bias}, empty,
-            ArrayRef<AffineMap>{all, columns, all},
-            SmallVector<utils::IteratorType>(2, utils::IteratorType::parallel),
-            [](OpBuilder &builder, Location loc, ValueRange arguments) {
-              Value term = arguments[1];
-              if (term.getType() != arguments[0].getType())
-                term = builder.create<arith::ExtFOp>(
-                    loc, arguments[0].getType(), term);
-              Value sum =
-                  builder.create<arith::AddFOp>(loc, arguments[0], term);
-              builder.create<linalg::YieldOp>(loc, sum);
-            })
-        .getResult(0);
-  }
-
-  /// This shard's part of a value that it has whole, or in parts. Null after an
-  /// error.
-  Value partOf(Value value, unsigned axis, int64_t repeat) {
-    Held placement = placements.lookup(value);
-    if (placement.isSplit() && placement.axis == axis &&
-        placement.repeat == repeat)
-      return value;
-    value = wholeOf(value);
-    if (!value)
-      return nullptr;
-    RankedTensorType type = typeOf(value);
-    int64_t size = localSize(type.getDimSize(axis), repeat);
-    RankedTensorType local = withDim(type, axis, size);
-    OpBuilder builder(module.getContext());
-    builder.setInsertionPointAfterValue(value);
-    Location loc = value.getLoc();
-    SplatElementsAttr splat;
-    Value &part = parts[{value, axis * shards + repeat}];
-    if (part)
-      return part;
-    if (matchPattern(value, m_Constant(&splat))) {
-      part = builder.create<arith::ConstantOp>(
-          loc, DenseElementsAttr::get(local, splat.getSplatValue<Attribute>()));
-    } else {
-      SmallVector<OpFoldResult> offsets(type.getRank(),
-                                        builder.getIndexAttr(0));
-      SmallVector<OpFoldResult> ones(type.getRank(), builder.getIndexAttr(1));
-      SmallVector<OpFoldResult> sizes =
-          tensor::getMixedSizes(builder, loc, value);
-      offsets[axis] = firstOf(builder, loc, size, repeat);
-      sizes[axis] = builder.getIndexAttr(size);
-      part = builder.create<tensor::ExtractSliceOp>(loc, local, value, offsets,
-                                                    sizes, ones);
-    }
-    place(part, Held::Split, axis, repeat);
-    return part;
-  }
-
-  /// Where the part of `size` begins that this shard has.
-  Value firstOf(OpBuilder &builder, Location loc, int64_t size,
-                int64_t repeat) {
-    Value shard = builder.create<ShardIndexOp>(loc, builder.getIndexType());
-    if (repeat != 1)
-      shard = builder.create<arith::DivUIOp>(
-          loc, shard, builder.create<arith::ConstantIndexOp>(loc, repeat));
-    return builder.create<arith::MulIOp>(
-        loc, shard, builder.create<arith::ConstantIndexOp>(loc, size));
-  }
-
-  LogicalResult makePart(OpOperand &use, unsigned axis, int64_t repeat = 1) {
-    if (isWeight(use.get()))
-      return setWeight(
-          use, axis,
-          Section{0, typeOf(use.get()).getDimSize(axis), {}, repeat});
-    Value part = partOf(use.get(), axis, repeat);
-    if (part)
-      use.set(part);
-    return success(static_cast<bool>(part));
-  }
-
-  LogicalResult makeWhole(OpOperand &use) {
-    if (isWeight(use.get()))
-      return setWeight(use, nullptr);
-    Value whole = wholeOf(use.get());
-    if (whole)
-      use.set(whole);
-    return success(static_cast<bool>(whole));
-  }
-
-  /// The operands of an op that is computed whole, and what it captures.
-  LogicalResult makeWhole(Operation *op) {
-    for (OpOperand &operand : op->getOpOperands())
-      if (failed(makeWhole(operand)))
-        return failure();
-    WalkResult result = WalkResult::advance();
-    visitUsedValuesDefinedAbove(op->getRegions(), [&](OpOperand *use) {
-      if (failed(makeWhole(*use)))
-        result = WalkResult::interrupt();
-    });
-    return failure(result.wasInterrupted());
-  }
-
-  /// All operands but some.
-  LogicalResult makeOthersWhole(Operation *op, ArrayRef<OpOperand *> some) {
-    for (OpOperand &operand : op->getOpOperands())
-      if (!llvm::is_contained(some, &operand) && failed(makeWhole(operand)))
-        return failure();
-    return success();
   }
 
   //===--------------------------------------------------------------------===//
@@ -971,24 +657,8 @@ private:
         });
   }
 
-  ModuleOp module;
-  int64_t shards;
-  SymbolTableCollection symbols;
-  SymbolUserMap users;
-  ShardCounts counts;
   /// Functions that are divided.
   DenseSet<Operation *> finished;
-  /// What is no whole value.
-  DenseMap<Value, Held> placements;
-  /// Of terms, the type of the sum, and what is to be added to it.
-  DenseMap<Value, std::pair<RankedTensorType, SmallVector<Value>>> sums;
-  /// What was made of values already.
-  DenseMap<Value, Value> wholes;
-  DenseMap<std::pair<Value, int64_t>, Value> parts;
-  DenseMap<std::pair<Value, Attribute>, Value> forms;
-  /// Of arguments, whether they are weights, and what slices of them.
-  DenseMap<Value, bool> weights;
-  DenseMap<Value, ArrayAttr> argumentForms;
   /// Of a divided cache, how many shards hold the same heads.
   DenseMap<Type, int64_t> cacheRepeats;
   /// Slices that have been divided with their source.
