@@ -32,6 +32,25 @@ func.func @mlp(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
 
 // -----
 
+// Slices are those of the file's tensor, which is the transpose of what is
+// multiplied by.
+// CHECK-LABEL: func @transposed
+// CHECK-DAG: llm.parameter "model"::"up" transposed from tensor<8x12xf32> slices [#llm.slice<dim = 1, offset = 0, size = 6, stride = 6>] : tensor<6x8xf32>
+// CHECK-DAG: llm.parameter "model"::"down" transposed from tensor<12x8xf32> slices [#llm.slice<dim = 0, offset = 0, size = 6, stride = 6>] : tensor<8x6xf32>
+func.func @transposed(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %up = llm.parameter "model"::"up" transposed from tensor<8x12xf32>
+    : tensor<12x8xf32>
+  %down = llm.parameter "model"::"down" transposed from tensor<12x8xf32>
+    : tensor<8x12xf32>
+  %y = llm.linear %x, %up
+    : (tensor<?x8xf32>, tensor<12x8xf32>) -> tensor<?x12xf32>
+  %w = llm.linear %y, %down
+    : (tensor<?x12xf32>, tensor<8x12xf32>) -> tensor<?x8xf32>
+  return %w : tensor<?x8xf32>
+}
+
+// -----
+
 // A sum of two sums is reduced once, as a layer has whose attention and
 // feed-forward network read the same.
 // CHECK-LABEL: func @parallel

@@ -84,12 +84,23 @@ Value ShardedValues::formOf(ParameterOp parameter, ArrayAttr slices) {
   OpBuilder builder(parameter);
   builder.setInsertionPointAfter(parameter);
   RankedTensorType file = parameter.getFileTypes()[0];
-  form = builder.create<ParameterOp>(
+  // Slices are those of the file's tensor.
+  SmallVector<Attribute> fileSlices;
+  for (SliceAttr slice : slices.getAsRange<SliceAttr>())
+    fileSlices.push_back(SliceAttr::get(
+        slice.getContext(),
+        parameter.getTransposed() ? 1 - slice.getDim() : slice.getDim(),
+        slice.getOffset(), slice.getSize(), slice.getStride(),
+        slice.getRepeat()));
+  auto made = builder.create<ParameterOp>(
       parameter.getLoc(), slicedType(typeOf(parameter), slices),
       parameter.getScopeAttr(),
       builder.getArrayAttr(
           SmallVector<Attribute>(slices.size(), parameter.getKeys()[0])),
-      builder.getTypeArrayAttr(SmallVector<Type>(slices.size(), file)), slices);
+      builder.getTypeArrayAttr(SmallVector<Type>(slices.size(), file)),
+      builder.getArrayAttr(fileSlices));
+  made.setTransposed(parameter.getTransposed());
+  form = made;
   return form;
 }
 
