@@ -545,7 +545,7 @@ private:
     result["dtype"] = nameOf(tensor ? tensor.getElementType() : type);
     result["shape"] = nb::none();
     if (tensor)
-      result["shape"] = sizesOf(tensor.getShape());
+      result["shape"] = shapeOf(tensor);
     return result;
   }
 
