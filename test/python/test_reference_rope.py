@@ -213,6 +213,25 @@ class TestRopeTable:
         assert np.abs(table[:, 0] - cos[0, :, :9].numpy()).max() < 5e-5
         assert np.abs(table[:, 1] - sin[0, :, :9].numpy()).max() < 5e-5
 
+    @pytest.mark.parametrize("factor", [1.0, 1.25])
+    @pytest.mark.parametrize("length", [None, 1, 300])
+    def test_given_frequencies(self, factor: float, length: int | None) -> None:
+        rows, operands = ("?", ", %n: index") if length else ("300", "")
+        attributes = f"{{attention_factor = {factor} : f64}}" if factor != 1.0 else ""
+        type_ = shaped(f"{rows}x2x5", "f32")
+        program = Program(
+            f"func.func @main(%f: tensor<5xf32>{operands}) -> {type_} {{\n"
+            f"  %r = llm.rope_table frequencies %f {'length %n' if length else ''} "
+            f"{attributes} : (tensor<5xf32>{', index' if length else ''}) -> {type_}\n"
+            f"  return %r : {type_}\n}}\n"
+        )
+        frequencies = np.float32(10000.0) ** (-np.arange(5, dtype=np.float32) / 5)
+        count = length or 300
+        angle = np.arange(count)[:, None] * frequencies.astype(np.float64)
+        expected = factor * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        actual = program.run(frequencies, *([length] if length else []))
+        assert np.abs(actual - expected).max() < 2**-25 * 2 * 1.01
+
     def test_a_long_table_is_a_short_program(self) -> None:
         text, _ = table_program((131072, 2, 64), 500000.0)
         program = Program(text)
@@ -242,9 +261,23 @@ class TestRope:
     def test_vectors(self, x: str, y: str, heads: int, dim: int, half: int) -> None:
         self.check(x, y, heads, dim, half, vectors=True)
 
+    @pytest.mark.parametrize(("x", "y"), [("f32", "f32"), ("bf16", "f32")])
+    @pytest.mark.parametrize(
+        ("heads", "dim", "half"), [(1, 2, 1), (3, 10, 5), (2, 10, 2), (3, 7, 3)]
+    )
+    def test_neighbours(self, x: str, y: str, heads: int, dim: int, half: int) -> None:
+        self.check(x, y, heads, dim, half, interleaved=True)
+
     @staticmethod
     def check(
-        x: str, y: str, heads: int, dim: int, half: int, *, vectors: bool = False
+        x: str,
+        y: str,
+        heads: int,
+        dim: int,
+        half: int,
+        *,
+        vectors: bool = False,
+        interleaved: bool = False,
     ) -> None:
         program = Program(
             one_op(
@@ -255,6 +288,7 @@ class TestRope:
                     "tensor<?xi32>",
                 ],
                 shaped(f"?x{heads}x{dim}", y),
+                "{interleaved}" if interleaved else "",
             ),
             vectors=vectors,
         )
@@ -265,11 +299,17 @@ class TestRope:
         positions = random.integers(0, 50, 7, np.int32)
         # Rotation of complex numbers.
         exact = load(values, x)
-        number = exact[..., :half] + 1j * exact[..., half : 2 * half]
+        first, second = exact[..., :half], exact[..., half : 2 * half]
+        if interleaved:
+            first, second = exact[..., : 2 * half : 2], exact[..., 1 : 2 * half : 2]
+        number = first + 1j * second
         rows = table[positions].astype(np.float64)
         turned = number * (rows[:, 0] + 1j * rows[:, 1])[:, None]
         rest = exact[..., 2 * half :]
-        expected = np.concatenate([turned.real, turned.imag, rest], axis=-1)
+        pairs = [turned.real, turned.imag]
+        if interleaved:
+            pairs = [np.stack(pairs, axis=-1).reshape(*number.shape[:2], 2 * half)]
+        expected = np.concatenate([*pairs, rest], axis=-1)
         actual = program.run(values, table, positions)
         assert_close(actual, expected, y)
         assert np.array_equal(load(actual, y)[..., 2 * half :], load(store(rest, y), y))

@@ -358,9 +358,9 @@ private:
     if (frequency.getType() != f64)
       frequency = s.builder.create<arith::ExtFOp>(s.loc, f64, frequency);
     Value angle = s.mul(position, frequency);
-    Value wave =
-        isCosine ? s.builder.create<math::CosOp>(s.loc, angle).getResult()
-                 : s.builder.create<math::SinOp>(s.loc, angle).getResult();
+    Value wave = isCosine
+                     ? s.builder.create<math::CosOp>(s.loc, angle).getResult()
+                     : s.builder.create<math::SinOp>(s.loc, angle).getResult();
     if (factor != 1.0)
       wave = s.mul(wave, s.builder.create<arith::ConstantOp>(
                              s.loc, s.builder.getF64FloatAttr(factor)));
@@ -410,28 +410,26 @@ struct ConvertRope : OpRewritePattern<RopeOp> {
     Maps maps(getContext(), 3);
     SmallVector<IteratorType> parallel(3, IteratorType::parallel);
     for (int64_t which : {0, 1}) {
-      Value output =
-          generic(rewriter, loc,
-                  {slice(input, which * second, half, stride),
-                   slice(input, (1 - which) * second, half, stride),
-                   op.getPositions()},
-                  slice(result, which * second, half, stride),
-                  {maps.all(), maps.all(), maps.first(1), maps.all()}, parallel,
-                  [&](Scalars &s, ValueRange arguments) {
-                    Value position = s.toIndex(arguments[2]);
-                    Value i = s.builder.create<linalg::IndexOp>(loc, 2);
-                    auto entry = [&](int64_t row) -> Value {
-                      Value index =
-                          s.builder.create<arith::ConstantIndexOp>(loc, row);
-                      return s.builder.create<tensor::ExtractOp>(
-                          loc, op.getTable(), ValueRange{position, index, i});
-                    };
-                    Value straight = s.mul(s.widen(arguments[0]), entry(0));
-                    Value crossed = s.mul(s.widen(arguments[1]), entry(1));
-                    Value rotated = which == 0 ? s.sub(straight, crossed)
-                                               : s.add(straight, crossed);
-                    return s.round(rotated, type.getElementType());
-                  });
+      Value output = generic(
+          rewriter, loc,
+          {slice(input, which * second, half, stride),
+           slice(input, (1 - which) * second, half, stride), op.getPositions()},
+          slice(result, which * second, half, stride),
+          {maps.all(), maps.all(), maps.first(1), maps.all()}, parallel,
+          [&](Scalars &s, ValueRange arguments) {
+            Value position = s.toIndex(arguments[2]);
+            Value i = s.builder.create<linalg::IndexOp>(loc, 2);
+            auto entry = [&](int64_t row) -> Value {
+              Value index = s.builder.create<arith::ConstantIndexOp>(loc, row);
+              return s.builder.create<tensor::ExtractOp>(
+                  loc, op.getTable(), ValueRange{position, index, i});
+            };
+            Value straight = s.mul(s.widen(arguments[0]), entry(0));
+            Value crossed = s.mul(s.widen(arguments[1]), entry(1));
+            Value rotated = which == 0 ? s.sub(straight, crossed)
+                                       : s.add(straight, crossed);
+            return s.round(rotated, type.getElementType());
+          });
       insert(output, which * second, half, stride);
     }
     if (rest > 0) {

@@ -100,9 +100,9 @@ Expr Elements::applyOp(Operation *op, ArrayRef<Expr> x) {
     return exprs.select(x[0], exprs.integer(value), exprs.integer(0));
   };
   if (isa<arith::ExtUIOp>(op))
-    return x[0]->isTruth()                ? chosen(1)
+    return x[0]->isTruth()             ? chosen(1)
            : exprs.isNotNegative(x[0]) ? x[0]
-                                          : nullptr;
+                                       : nullptr;
   if (isa<arith::ExtSIOp>(op))
     return x[0]->isTruth() ? chosen(-1) : x[0];
   if (isa<arith::SIToFPOp, arith::UIToFPOp>(op)) {
@@ -135,9 +135,8 @@ Expr Elements::applyOp(Operation *op, ArrayRef<Expr> x) {
     if (!exprs.isNotNegative(x[0]) || !exprs.isNotNegative(x[1]) ||
         exprs.asInteger(x[1]) == 0)
       return nullptr;
-    return isa<arith::RemSIOp, arith::RemUIOp>(op)
-               ? exprs.mod(x[0], x[1])
-               : exprs.floorDiv(x[0], x[1]);
+    return isa<arith::RemSIOp, arith::RemUIOp>(op) ? exprs.mod(x[0], x[1])
+                                                   : exprs.floorDiv(x[0], x[1]);
   }
   if (!isa<FloatType>(type) || op->getNumRegions() != 0 ||
       !isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) ||
@@ -146,8 +145,8 @@ Expr Elements::applyOp(Operation *op, ArrayRef<Expr> x) {
   return exprs.apply(op->getName(), type, x);
 }
 
-static Expr affineExpr(Expressions &exprs, AffineExpr expr,
-                       ArrayRef<Expr> dims, ArrayRef<Expr> symbols = {}) {
+static Expr affineExpr(Expressions &exprs, AffineExpr expr, ArrayRef<Expr> dims,
+                       ArrayRef<Expr> symbols = {}) {
   if (auto constant = dyn_cast<AffineConstantExpr>(expr))
     return exprs.integer(constant.getValue());
   if (auto dim = dyn_cast<AffineDimExpr>(expr))
@@ -295,8 +294,8 @@ Expr Elements::computeSize(Value tensor, int64_t dim) {
                ? size(cast.getSource(), dim)
                : nullptr;
   if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return size(linalgOp.getDpsInits()[cast<OpResult>(tensor).getResultNumber()],
-                dim);
+    return size(
+        linalgOp.getDpsInits()[cast<OpResult>(tensor).getResultNumber()], dim);
   if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
     llvm::SmallBitVector dropped = slice.getDroppedDims();
     for (auto [index, size] : llvm::enumerate(slice.getMixedSizes()))
@@ -536,8 +535,8 @@ Expr Elements::sliceElement(Operation *op, ArrayRef<Expr> indices,
     for (size_t dim = 0, next = 0; dim < offsets.size(); ++dim) {
       Expr place = scalar(offsets[dim]);
       if (!dropped.test(dim))
-        place = exprs.add(place,
-                          exprs.mul(indices[next++], scalar(strides[dim])));
+        place =
+            exprs.add(place, exprs.mul(indices[next++], scalar(strides[dim])));
       source.push_back(place);
     }
     return read(extract.getSource(), source);
@@ -564,8 +563,8 @@ Expr Elements::sliceElement(Operation *op, ArrayRef<Expr> indices,
     }
     inside = exprs.both(inside, exprs.notNegative(place));
     inside = exprs.both(
-        inside, exprs.notNegative(exprs.sub(exprs.sub(scalar(sizes[dim]), place),
-                                            exprs.integer(1))));
+        inside, exprs.notNegative(exprs.sub(
+                    exprs.sub(scalar(sizes[dim]), place), exprs.integer(1))));
     source.push_back(place);
   }
   if (exprs.asTruth(inside) == false)
@@ -633,11 +632,10 @@ Expr Elements::linalgElement(linalg::LinalgOp op, unsigned result,
            argument.getArgNumber() < op.getNumDpsInputs();
   };
   if (reduced)
-    for (Value operand : yield->getOperand(result).getDefiningOp()
-                             ? yield->getOperand(result)
-                                   .getDefiningOp()
-                                   ->getOperands()
-                             : ValueRange())
+    for (Value operand :
+         yield->getOperand(result).getDefiningOp()
+             ? yield->getOperand(result).getDefiningOp()->getOperands()
+             : ValueRange())
       if (auto product = operand.getDefiningOp<arith::MulFOp>())
         if (isInput(product.getLhs()) && isInput(product.getRhs()) &&
             product.getLhs() != product.getRhs())

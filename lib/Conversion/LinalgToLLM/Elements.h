@@ -51,8 +51,7 @@ public:
   Expressions &exprs;
 
 private:
-  using Reader =
-      llvm::function_ref<Expr(mlir::Value, llvm::ArrayRef<Expr>)>;
+  using Reader = llvm::function_ref<Expr(mlir::Value, llvm::ArrayRef<Expr>)>;
   /// What is known within the body of an op.
   struct Scope {
     llvm::DenseMap<mlir::Value, Expr> values;

@@ -144,8 +144,7 @@ Expressions::Polynomial Expressions::polynomialOf(Expr e) {
   }
   if (e->number != 0)
     terms[{}] = e->number;
-  for (auto [term, coefficient] :
-       llvm::zip_equal(e->operands, e->coefficients))
+  for (auto [term, coefficient] : llvm::zip_equal(e->operands, e->coefficients))
     terms[term->kind == Kind::Product ? Monomial(term->operands)
                                       : Monomial{term}] = coefficient;
   return terms;
@@ -335,9 +334,8 @@ Expr Expressions::max(Expr a, Expr b) {
 // Truths
 //===----------------------------------------------------------------------===//
 
-Expr Expressions::distribute(
-    ArrayRef<Expr> operands,
-    llvm::function_ref<Expr(ArrayRef<Expr>)> make) {
+Expr Expressions::distribute(ArrayRef<Expr> operands,
+                             llvm::function_ref<Expr(ArrayRef<Expr>)> make) {
   int64_t chosen = -1;
   for (auto [index, operand] : llvm::enumerate(operands)) {
     if (isConstant(operand))
@@ -362,9 +360,9 @@ Expr Expressions::notNegative(Expr a) {
   if (isNotNegative(sub(integer(-1), a)))
     return truth(false);
   // A number that a condition chooses, and a constant.
-  if (a->kind == Kind::Select || (a->kind == Kind::Sum &&
-                                  a->operands.size() == 1 &&
-                                  a->operands[0]->kind == Kind::Select)) {
+  if (a->kind == Kind::Select ||
+      (a->kind == Kind::Sum && a->operands.size() == 1 &&
+       a->operands[0]->kind == Kind::Select)) {
     Expr choice = a->kind == Kind::Select ? a : a->operands[0];
     if (isConstant(choice->operands[1]) && isConstant(choice->operands[2]))
       return select(choice->operands[0],
@@ -377,12 +375,11 @@ Expr Expressions::notNegative(Expr a) {
 Expr Expressions::isZero(Expr a) {
   if (std::optional<int64_t> value = asInteger(a))
     return truth(*value == 0);
-  if (isNotNegative(sub(a, integer(1))) ||
-      isNotNegative(sub(integer(-1), a)))
+  if (isNotNegative(sub(a, integer(1))) || isNotNegative(sub(integer(-1), a)))
     return truth(false);
-  if (a->kind == Kind::Select || (a->kind == Kind::Sum &&
-                                  a->operands.size() == 1 &&
-                                  a->operands[0]->kind == Kind::Select)) {
+  if (a->kind == Kind::Select ||
+      (a->kind == Kind::Sum && a->operands.size() == 1 &&
+       a->operands[0]->kind == Kind::Select)) {
     Expr choice = a->kind == Kind::Select ? a : a->operands[0];
     if (isConstant(choice->operands[1]) && isConstant(choice->operands[2]))
       return select(choice->operands[0],
@@ -520,10 +517,10 @@ Expr Expressions::apply(OperationName name, Type type, ArrayRef<Expr> operands,
   if (isa<FloatType>(type) && llvm::all_of(operands, isConstant)) {
     SmallVector<double> numbers;
     for (Expr operand : operands)
-      numbers.push_back(asInteger(operand)
-                            ? static_cast<double>(*asInteger(operand))
-                        : asTruth(operand) ? static_cast<double>(*asTruth(operand))
-                                           : *asNumber(operand));
+      numbers.push_back(
+          asInteger(operand) ? static_cast<double>(*asInteger(operand))
+          : asTruth(operand) ? static_cast<double>(*asTruth(operand))
+                             : *asNumber(operand));
     if (std::optional<double> value = fold(op, numbers))
       return number(FloatAttr::get(type, *value));
   }
@@ -588,11 +585,10 @@ static int64_t depthOf(Expr e, DenseMap<Expr, int64_t> &known) {
 Expr Expressions::reduce(Reduction reduction, Expr variable, Expr body,
                          Expr init) {
   // Nothing but what there was is added.
-  bool isNothing =
-      (reduction == Reduction::add &&
-       (asInteger(body) == 0 || asNumber(body) == 0.0)) ||
-      (reduction == Reduction::all && asTruth(body) == true) ||
-      (reduction == Reduction::any && asTruth(body) == false);
+  bool isNothing = (reduction == Reduction::add &&
+                    (asInteger(body) == 0 || asNumber(body) == 0.0)) ||
+                   (reduction == Reduction::all && asTruth(body) == true) ||
+                   (reduction == Reduction::any && asTruth(body) == false);
   if (isNothing)
     return init;
   // Equal reductions have equal names for what runs: the depth of nesting.

@@ -32,8 +32,8 @@ static bool addTerm(Expressions &exprs, Scores &scores, Expr term) {
   if (term->kind == Kind::Select) {
     std::optional<double> yes = exprs.asNumber(term->operands[1]),
                           no = exprs.asNumber(term->operands[2]);
-    if (yes && no && ((*yes == 0.0 && hides(*no)) ||
-                      (*no == 0.0 && hides(*yes)))) {
+    if (yes && no &&
+        ((*yes == 0.0 && hides(*no)) || (*no == 0.0 && hides(*yes)))) {
       Expr condition = term->operands[0];
       if (*no == 0.0)
         condition = exprs.isNot(condition);

@@ -115,8 +115,7 @@ private:
   bool parseSoftmax(Expr weight, Expr key, Expr &score, bool &zeroIfBlind);
   bool isWeighted(Value weights);
   SmallVector<int64_t> headCounts(const Contraction &product);
-  std::optional<Emitter::Layout> layoutOf(Value tensor,
-                                          ArrayRef<Expr> indices,
+  std::optional<Emitter::Layout> layoutOf(Value tensor, ArrayRef<Expr> indices,
                                           ArrayRef<Expr> variables,
                                           double &scale);
   LogicalResult replace(const Match &match);
@@ -191,12 +190,11 @@ bool Raiser::parseSoftmax(Expr weight, Expr key, Expr &score,
   score = stripCasts(exponential->operands[0]);
   if (score->applies("arith.subf")) {
     Expr maximum = stripCasts(score->operands[1]);
-    std::optional<double> start =
-        isReduction(maximum, Reduction::max)
-            ? exprs.asNumber(maximum->operands[2])
-            : std::nullopt;
-    if (start && *start < -1e30 && exprs.bodyAt(maximum, key) ==
-                                       stripCasts(score->operands[0]))
+    std::optional<double> start = isReduction(maximum, Reduction::max)
+                                      ? exprs.asNumber(maximum->operands[2])
+                                      : std::nullopt;
+    if (start && *start < -1e30 &&
+        exprs.bodyAt(maximum, key) == stripCasts(score->operands[0]))
       score = stripCasts(score->operands[0]);
     else if (start && *start < -1e30 &&
              exprs.bodyAt(maximum, key) == score->operands[0])
@@ -210,8 +208,8 @@ bool Raiser::parseSoftmax(Expr weight, Expr key, Expr &score,
         exprs.asTruth(blind->operands[2]) != true)
       return false;
     Expr compared = exprs.bodyAt(blind, key);
-    auto predicate = dyn_cast_or_null<arith::CmpFPredicateAttr>(
-        compared->attribute);
+    auto predicate =
+        dyn_cast_or_null<arith::CmpFPredicateAttr>(compared->attribute);
     if (!compared->applies("arith.cmpf") || !predicate ||
         predicate.getValue() != arith::CmpFPredicate::OEQ)
       return false;
@@ -384,8 +382,8 @@ std::optional<Match> Raiser::match(const Contraction &product) {
 std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
                                    ArrayRef<Expr> loops,
                                    const Indices &indices) {
-  Expr weight = elements.at(product.operand(weights),
-                            product.place(weights, loops));
+  Expr weight =
+      elements.at(product.operand(weights), product.place(weights, loops));
   Match found;
   found.product = product;
   found.indices = indices;
@@ -403,11 +401,10 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
   found.scale = scores->scale;
 
   // Queries and keys, and which is which.
-  Contraction inner =
-      *contractionOf(scores->product->value.getDefiningOp());
+  Contraction inner = *contractionOf(scores->product->value.getDefiningOp());
   SmallVector<Expr> innerLoops(inner.op.getNumLoops());
-  for (auto [expr, index] : llvm::zip_equal(inner.map(2).getResults(),
-                                            scores->product->operands))
+  for (auto [expr, index] :
+       llvm::zip_equal(inner.map(2).getResults(), scores->product->operands))
     innerLoops[cast<AffineDimExpr>(expr).getPosition()] = index;
   Expr depth = elements.loopSize(inner.op, inner.reduced);
   if (!depth || depth != indices.dim->operands[0])
@@ -423,10 +420,9 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
   if (!dependsOn(query, indices.query) || dependsOn(query, indices.key) ||
       dependsOn(1 - query, indices.query) || !dependsOn(1 - query, indices.key))
     return std::nullopt;
-  auto queries =
-      layoutOf(inner.operand(query), inner.place(query, innerLoops),
-               {indices.batch, indices.query, indices.head, indices.dim},
-               found.scale);
+  auto queries = layoutOf(
+      inner.operand(query), inner.place(query, innerLoops),
+      {indices.batch, indices.query, indices.head, indices.dim}, found.scale);
   if (!queries)
     return std::nullopt;
   found.query = *queries;
@@ -446,8 +442,7 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
       for (Expr &index : place)
         index = exprs.substitute(index, indices.head, head);
       return layoutOf(tensor, place,
-                      {indices.batch, indices.key, kvHead, indices.dim},
-                      scale);
+                      {indices.batch, indices.key, kvHead, indices.dim}, scale);
     };
     double keyScale = 1.0, valueScale = 1.0;
     auto keys = of(inner.operand(1 - query), inner.place(1 - query, innerLoops),
@@ -513,12 +508,12 @@ Value Raiser::mask(Emitter &emitter, const Match &match) {
     }
     for (Expr term : scores.added) {
       if (term->type != f32)
-        term = exprs.apply(
-            OperationName(term->type.getIntOrFloatBitWidth() < 32
-                              ? arith::ExtFOp::getOperationName()
-                              : arith::TruncFOp::getOperationName(),
-                          context),
-            f32, term);
+        term =
+            exprs.apply(OperationName(term->type.getIntOrFloatBitWidth() < 32
+                                          ? arith::ExtFOp::getOperationName()
+                                          : arith::TruncFOp::getOperationName(),
+                                      context),
+                        f32, term);
       element = add(element, term);
     }
   }
@@ -528,8 +523,8 @@ Value Raiser::mask(Emitter &emitter, const Match &match) {
                                                        : variable("all", one);
   Expr head = exprs.dependsOn(element, indices.head) ? indices.head
                                                      : variable("any", one);
-  Value &found = tensors[{element, exprs.add(exprs.scale(indices.query, 2),
-                                             indices.key)}];
+  Value &found =
+      tensors[{element, exprs.add(exprs.scale(indices.query, 2), indices.key)}];
   if (!found)
     found = emitter.tensor({batch, head, indices.query, indices.key}, element,
                            element->type);
@@ -547,12 +542,11 @@ Value Raiser::zeroBlind(Emitter &emitter, const Match &match, Value output) {
       sees = exprs.both(sees, term.condition);
   for (Expr term : match.scores.added)
     sees = exprs.both(
-        sees,
-        exprs.isNot(exprs.apply(
-            OperationName(arith::CmpFOp::getOperationName(), context), i1,
-            {term, exprs.number(FloatAttr::get(term->type, -INFINITY))},
-            arith::CmpFPredicateAttr::get(context,
-                                          arith::CmpFPredicate::OEQ))));
+        sees, exprs.isNot(exprs.apply(
+                  OperationName(arith::CmpFOp::getOperationName(), context), i1,
+                  {term, exprs.number(FloatAttr::get(term->type, -INFINITY))},
+                  arith::CmpFPredicateAttr::get(context,
+                                                arith::CmpFPredicate::OEQ))));
   if (exprs.asTruth(sees) == true)
     return output;
   Expr any =

@@ -62,10 +62,12 @@ struct Match {
 template <typename... Ops> bool has(Operation *op) {
   if (isa<Ops...>(op))
     return true;
-  return op->walk([](Operation *inner) {
-             return isa<Ops...>(inner) ? WalkResult::interrupt()
-                                       : WalkResult::advance();
-           }).wasInterrupted();
+  return op
+      ->walk([](Operation *inner) {
+        return isa<Ops...>(inner) ? WalkResult::interrupt()
+                                  : WalkResult::advance();
+      })
+      .wasInterrupted();
 }
 
 class Raiser {
@@ -322,7 +324,8 @@ std::optional<Match> Raiser::match(Value root, Value source) {
     for (int64_t dim = 0; dim < rotated; ++dim) {
       bool isSecond = interleaved ? dim % 2 : dim >= found.half;
       int64_t way = interleaved ? 1 : found.half;
-      if (partners[dim] != std::pair(isSecond ? dim - way : dim + way, isSecond))
+      if (partners[dim] !=
+          std::pair(isSecond ? dim - way : dim + way, isSecond))
         return false;
     }
     return true;
@@ -386,15 +389,16 @@ bool Raiser::arrange(Match &found, SmallVector<Expr> place, Value source) {
   found.order.push_back(found.order.size());
   // Queries and keys have the same tokens, whatever dimensions these are.
   for (auto [number, token] : llvm::enumerate(found.tokens)) {
-    Expr common = variable(-10 - static_cast<int64_t>(number),
-                           token->operands[0]);
+    Expr common =
+        variable(-10 - static_cast<int64_t>(number), token->operands[0]);
     found.position = exprs.substitute(found.position, token, common);
     token = common;
   }
   return true;
 }
 
-/// Whether a tensor has nothing but cosines and sines, and of which it has some.
+/// Whether a tensor has nothing but cosines and sines, and of which it has
+/// some.
 int Raiser::wavesOf(Value value) {
   if (auto found = waves.find(value); found != waves.end())
     return found->second;
@@ -402,8 +406,8 @@ int Raiser::wavesOf(Value value) {
   Operation *op = value.getDefiningOp();
   if (!op)
     return 0;
-  int found = (has<math::CosOp>(op) ? kCosine : 0) |
-              (has<math::SinOp>(op) ? kSine : 0);
+  int found =
+      (has<math::CosOp>(op) ? kCosine : 0) | (has<math::SinOp>(op) ? kSine : 0);
   if (!found && isElementwise(op))
     for (Value source : sourcesOf(op)) {
       Operation *made = source.getDefiningOp();
@@ -454,8 +458,9 @@ std::optional<Match> Raiser::match(Value root) {
         continue;
       }
       Operation *made = source.getDefiningOp();
-      bool isMade = made && !isa<arith::ConstantOp, tensor::EmptyOp,
-                                 linalg::FillOp>(made);
+      bool isMade =
+          made &&
+          !isa<arith::ConstantOp, tensor::EmptyOp, linalg::FillOp>(made);
       if ((!made || isMade) && !llvm::is_contained(frontier, source))
         frontier.push_back(source);
     }
@@ -496,8 +501,8 @@ std::pair<Value, Value> Raiser::table(Emitter &emitter, const Match &match,
   // Where positions have a bound, the table ends there.
   Expr largest = match.position;
   for (Expr token : match.tokens)
-    largest = exprs.substitute(
-        largest, token, exprs.sub(token->operands[0], exprs.integer(1)));
+    largest = exprs.substitute(largest, token,
+                               exprs.sub(token->operands[0], exprs.integer(1)));
   std::pair<Value, Value> made;
   if (exprs.isNotNegative(match.position) &&
       exprs.isNotNegative(exprs.sub(largest, match.position))) {
@@ -530,12 +535,12 @@ std::pair<Value, Value> Raiser::table(Emitter &emitter, const Match &match,
         apply("arith.mulf", f64,
               {apply("arith.sitofp", f64, match.position),
                apply("arith.extf", f64, exprs.read(frequencies, pair))});
-    Expr element = exprs.select(exprs.isZero(wave),
-                                apply("math.cos", f64, angle),
-                                apply("math.sin", f64, angle));
-    element = apply(
-        "arith.mulf", f64,
-        {element, exprs.number(builder.getF64FloatAttr(match.factor))});
+    Expr element =
+        exprs.select(exprs.isZero(wave), apply("math.cos", f64, angle),
+                     apply("math.sin", f64, angle));
+    element =
+        apply("arith.mulf", f64,
+              {element, exprs.number(builder.getF64FloatAttr(match.factor))});
     Value rows =
         emitter.tensor(indices, apply("arith.truncf", f32, element), f32);
     Expr place = exprs.integer(0);
@@ -567,8 +572,7 @@ LogicalResult Raiser::replace(const Match &match) {
     return failure();
   auto type = cast<RankedTensorType>(match.root.getType());
   Value rotated = builder.create<llmir::llm::RopeOp>(
-      loc,
-      cast<RankedTensorType>(input.getType()).clone(type.getElementType()),
+      loc, cast<RankedTensorType>(input.getType()).clone(type.getElementType()),
       input, table, positions, match.interleaved);
 
   // To the root's own dimensions and their order.
@@ -595,8 +599,7 @@ int64_t Raiser::run() {
     // From the end, so that the largest of nested candidates is taken.
     std::vector<Match> matches;
     for (Operation &op : llvm::reverse(block)) {
-      if (op.getNumResults() != 1 || inside.contains(&op) ||
-          !mayBeLast(&op))
+      if (op.getNumResults() != 1 || inside.contains(&op) || !mayBeLast(&op))
         continue;
       if (auto found = match(op.getResult(0)))
         matches.push_back(*found);

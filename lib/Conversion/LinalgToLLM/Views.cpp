@@ -19,11 +19,10 @@ using namespace llmir::raising;
 // Views
 //===----------------------------------------------------------------------===//
 
-std::optional<View> llmir::raising::peel(Elements &elements,
-                                         const View &view) {
+std::optional<View> llmir::raising::peel(Elements &elements, const View &view) {
   Operation *op = view.source.getDefiningOp();
-  if (!op || isa<tensor::ExtractSliceOp, tensor::ConcatOp,
-                 tensor::InsertSliceOp>(op))
+  if (!op ||
+      isa<tensor::ExtractSliceOp, tensor::ConcatOp, tensor::InsertSliceOp>(op))
     return std::nullopt;
   Expr e = elements.step(view.source, view.indices);
   double scale = view.scale;
@@ -177,8 +176,7 @@ Value Emitter::index(Expr size) {
 
 /// The outermost expressions for which `wanted` holds.
 static void collect(Expr e, llvm::function_ref<bool(Expr)> wanted,
-                    llvm::SetVector<Expr> &found,
-                    llvm::DenseSet<Expr> &seen) {
+                    llvm::SetVector<Expr> &found, llvm::DenseSet<Expr> &seen) {
   if (!seen.insert(e).second)
     return;
   if (wanted(e)) {
@@ -225,8 +223,7 @@ Value Emitter::build(ArrayRef<Expr> variables, Expr reduction, Expr element,
     return nullptr;
   SmallVector<OpFoldResult> sizes;
   for (Expr variable : variables) {
-    if (std::optional<int64_t> size =
-            exprs.asInteger(variable->operands[0])) {
+    if (std::optional<int64_t> size = exprs.asInteger(variable->operands[0])) {
       sizes.push_back(builder.getIndexAttr(*size));
       continue;
     }
@@ -250,8 +247,8 @@ Value Emitter::build(ArrayRef<Expr> variables, Expr reduction, Expr element,
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
   SmallVector<Expr> reads;
-  for (Expr read : collect(
-           element, [](Expr part) { return part->kind == Kind::Read; })) {
+  for (Expr read :
+       collect(element, [](Expr part) { return part->kind == Kind::Read; })) {
     SmallVector<AffineExpr> dims;
     for (Expr index : read->operands) {
       auto loop = llvm::find(loops, index);
@@ -274,8 +271,8 @@ Value Emitter::build(ArrayRef<Expr> variables, Expr reduction, Expr element,
       return map.isFunctionOfDim(variables.size());
     });
     if (!isBound) {
-      Value range = build(loops.back(), nullptr, exprs.truth(false),
-                          builder.getI1Type());
+      Value range =
+          build(loops.back(), nullptr, exprs.truth(false), builder.getI1Type());
       if (!range)
         return nullptr;
       inputs.push_back(range);
@@ -310,10 +307,10 @@ Value Emitter::build(ArrayRef<Expr> variables, Expr reduction, Expr element,
         if (value && reduction)
           switch (static_cast<Reduction>(reduction->number)) {
           case Reduction::add:
-            value = isa<FloatType>(type)
-                        ? nested.create<arith::AddFOp>(loc, old, value)
-                              .getResult()
-                        : nested.create<arith::AddIOp>(loc, old, value);
+            value =
+                isa<FloatType>(type)
+                    ? nested.create<arith::AddFOp>(loc, old, value).getResult()
+                    : nested.create<arith::AddIOp>(loc, old, value);
             break;
           case Reduction::mul:
             value = nested.create<arith::MulFOp>(loc, old, value);
@@ -418,9 +415,8 @@ Value Emitter::reshape(Value tensor, ArrayRef<Expr> sizes) {
     if (auto groups = groupsOf(exprs, sizes, from)) {
       bool fits = true;
       for (auto [dim, group] : llvm::enumerate(*groups)) {
-        int64_t dynamic = llvm::count_if(group, [&](int64_t part) {
-          return result.isDynamicDim(part);
-        });
+        int64_t dynamic = llvm::count_if(
+            group, [&](int64_t part) { return result.isDynamicDim(part); });
         fits &= dynamic == (type.isDynamicDim(dim) ? 1 : 0);
       }
       if (fits)
@@ -437,8 +433,8 @@ Value Emitter::reshape(Value tensor, ArrayRef<Expr> sizes) {
   return builder.create<tensor::ReshapeOp>(loc, result, tensor, shapeTensor);
 }
 
-std::optional<Emitter::Layout>
-Emitter::layoutOf(ArrayRef<View> views, ArrayRef<Expr> variables) {
+std::optional<Emitter::Layout> Emitter::layoutOf(ArrayRef<View> views,
+                                                 ArrayRef<Expr> variables) {
   Expr count = exprs.integer(1);
   for (Expr variable : variables)
     count = exprs.mul(count, variable->operands[0]);
@@ -462,9 +458,8 @@ Emitter::layoutOf(ArrayRef<View> views, ArrayRef<Expr> variables) {
       SmallVector<Expr> sizes, indices;
       for (int64_t dim : order) {
         sizes.push_back(variables[dim]->operands[0]);
-        indices.push_back(exprs.asInteger(sizes.back()) == 1
-                              ? exprs.integer(0)
-                              : variables[dim]);
+        indices.push_back(exprs.asInteger(sizes.back()) == 1 ? exprs.integer(0)
+                                                             : variables[dim]);
       }
       if (elements.reshape(from, sizes, indices) == place)
         return Layout{view, order, depth};

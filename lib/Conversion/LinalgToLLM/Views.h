@@ -46,8 +46,8 @@ public:
   mlir::Value transpose(mlir::Value tensor, llvm::ArrayRef<int64_t> order);
 
   /// How to lay out the elements that the first of `views` has for `variables`
-  /// as a tensor over these, from the furthest view that allows it. The order is
-  /// that of the variables in memory.
+  /// as a tensor over these, from the furthest view that allows it. The order
+  /// is that of the variables in memory.
   struct Layout {
     View view;
     llvm::SmallVector<int64_t> order;

@@ -464,7 +464,7 @@ func.func @case() {
 
 // All positions of the context.
 func.func @case() {
-  // expected-error @+1 {{'llm.rope_table' op table must have the shape [positions, 2, head_dim / 2], but is 'tensor<?x2x16xf32>'}}
+  // expected-error @+1 {{'llm.rope_table' op a table needs a length where its number of positions is dynamic, and only there, but is 'tensor<?x2x16xf32>'}}
   %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<?x2x16xf32>
   return
 }
@@ -500,7 +500,7 @@ func.func @case() {
 
 // No shape at all.
 func.func @case() {
-  // expected-error @+1 {{custom op 'llm.rope_table' invalid kind of type specified}}
+  // expected-error @+1 {{'llm.rope_table' op result #0 must be ranked tensor of 32-bit float values, but got 'tensor<*xf32>'}}
   %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<*xf32>
   return
 }
@@ -2212,4 +2212,58 @@ func.func @rope_table_size() -> tensor<281474976710656x2x16xf32> {
   // expected-error @+1 {{'llm.rope_table' op table is too large: 'tensor<281474976710656x2x16xf32>'}}
   %0 = llm.rope_table {theta = 1.0e+04 : f64} : tensor<281474976710656x2x16xf32>
   return %0 : tensor<281474976710656x2x16xf32>
+}
+
+// -----
+
+// Frequencies, or what they are made from.
+func.func @case(%f: tensor<16xf32>) {
+  // expected-error @+1 {{'llm.rope_table' op needs either theta or frequencies}}
+  %0 = llm.rope_table frequencies %f {theta = 1.0e+04 : f64} : (tensor<16xf32>) -> tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// One frequency for each pair.
+func.func @case(%f: tensor<8xf32>) {
+  // expected-error @+1 {{'llm.rope_table' op frequencies are 'tensor<8xf32>', but the table has 16}}
+  %0 = llm.rope_table frequencies %f : (tensor<8xf32>) -> tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// A length where the type has none.
+func.func @case(%f: tensor<16xf32>, %n: index) {
+  // expected-error @+1 {{'llm.rope_table' op a table needs a length where its number of positions is dynamic, and only there, but is 'tensor<512x2x16xf32>'}}
+  %0 = llm.rope_table frequencies %f length %n : (tensor<16xf32>, index) -> tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// Given frequencies are what they are.
+func.func @case(%f: tensor<16xf32>) {
+  // expected-error @+1 {{'llm.rope_table' op frequencies that are given are scaled already}}
+  %0 = llm.rope_table frequencies %f {scaling = #llm.rope_scaling<linear, factor = 4.0>} : (tensor<16xf32>) -> tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// A factor that multiplies.
+func.func @case(%f: tensor<16xf32>) {
+  // expected-error @+1 {{'llm.rope_table' op attention_factor must be positive and finite}}
+  %0 = llm.rope_table frequencies %f {attention_factor = 0.0 : f64} : (tensor<16xf32>) -> tensor<512x2x16xf32>
+  return
+}
+
+// -----
+
+// A scaling has a factor of its own.
+func.func @case() {
+  // expected-error @+1 {{'llm.rope_table' op attention_factor needs frequencies; scaling has its own}}
+  %0 = llm.rope_table {attention_factor = 1.5 : f64, theta = 1.0e+04 : f64} : tensor<512x2x16xf32>
+  return
 }

@@ -74,6 +74,24 @@ func.func @example_rope_table() -> tensor<512x2x16xf32> {
   return %table : tensor<512x2x16xf32>
 }
 
+// CHECK-LABEL: func @rope_table_of_frequencies
+func.func @rope_table_of_frequencies(%f: tensor<16xf32>, %n: index) {
+  // CHECK: llm.rope_table frequencies %{{.*}} length %{{.*}} {attention_factor = 1.250000e+00 : f64} : (tensor<16xf32>, index) -> tensor<?x2x16xf32>
+  %0 = llm.rope_table frequencies %f length %n {attention_factor = 1.25 : f64}
+    : (tensor<16xf32>, index) -> tensor<?x2x16xf32>
+  // CHECK: llm.rope_table frequencies %{{.*}} : (tensor<16xf32>) -> tensor<512x2x16xf32>
+  %1 = llm.rope_table frequencies %f : (tensor<16xf32>) -> tensor<512x2x16xf32>
+  return
+}
+
+// CHECK-LABEL: func @rope_interleaved
+func.func @rope_interleaved(%x: tensor<?x6x32xf32>, %t: tensor<512x2x16xf32>, %p: tensor<?xi32>) {
+  // CHECK: llm.rope %{{.*}} {interleaved} : (tensor<?x6x32xf32>
+  %0 = llm.rope %x, %t, %p {interleaved}
+    : (tensor<?x6x32xf32>, tensor<512x2x16xf32>, tensor<?xi32>) -> tensor<?x6x32xf32>
+  return
+}
+
 // CHECK-LABEL: func @rope_table_scaled
 func.func @rope_table_scaled() {
   // CHECK: llm.rope_table {scaling = #llm.rope_scaling<linear, factor = 4.000000e+00 : f64>, theta = 1.000000e+04 : f64} : tensor<512x2x16xf32>
