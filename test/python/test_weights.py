@@ -40,11 +40,15 @@ NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
 def entry(
-    tensors: dict[str, torch.Tensor], dtype: str, packed: bool, gated: bool = False
+    tensors: dict[str, torch.Tensor],
+    dtype: str,
+    packed: bool,
+    gated: bool = False,
+    transposed: bool = False,
 ) -> dict[str, Any]:
     """Return what the compiler says of a weight, without its place."""
-    rows = sum(len(tensor) for tensor in tensors.values())
-    width = next(iter(tensors.values())).shape[1]
+    rows = sum(tensor.shape[transposed] for tensor in tensors.values())
+    width = next(iter(tensors.values())).shape[1 - transposed]
     size = rows * width * dtypes.by_mlir(dtype).bytes
     if packed:
         runtime = _native.runtime()
@@ -59,6 +63,7 @@ def entry(
             for key, tensor in tensors.items()
         ],
         "dtype": dtype,
+        "transposed": transposed,
         "packed": packed,
         "gated": gated,
         "bytes": size,
@@ -106,6 +111,12 @@ def test_any_size_of_piece(
         entry(of("bf16", "gate"), "bf16", True, gated=True),
         entry(of("bf16", "f16"), "f32", True, gated=True),
         entry(of("f32"), "f32", True, gated=True),
+        # With dimensions exchanged.
+        entry(of("f32"), "f32", False, transposed=True),
+        entry(of("f32"), "f32", True, transposed=True),
+        entry(of("bf16"), "f32", True, transposed=True),
+        entry(of("bf16", "gate"), "bf16", False, transposed=True),
+        entry(of("bf16", "gate"), "bf16", True, transposed=True),
         {"kind": "constant", "name": "c", "begin": 2, "bytes": 3},
     ]
     size = 0
@@ -127,11 +138,12 @@ def test_any_size_of_piece(
         if described["kind"] == "constant":
             assert written == b"abc"
             continue
-        source = torch.cat([tensors[part["key"]] for part in described["sources"]])
+        parts = [tensors[part["key"]] for part in described["sources"]]
         if described["dtype"] == "f32":
-            source = torch.cat(
-                [tensors[part["key"]].float() for part in described["sources"]]
-            )
+            parts = [part.float() for part in parts]
+        if described["transposed"]:
+            parts = [part.T for part in parts]
+        source = torch.cat(parts).contiguous()
         if not described["packed"]:
             assert written == source.view(torch.uint8).numpy().tobytes()
             continue

@@ -141,7 +141,7 @@ private:
   /// function, but what prepares a parameter for one op to that op. What is
   /// left follows in `chain`.
   void separate() {
-    llvm::DenseSet<Value> states, prepared;
+    llvm::DenseSet<Value> prepared;
     SmallVector<Operation *> common;
     for (Operation &op : function.front().without_terminator()) {
       SmallVector<Value> values = valuesReadBy(&op);
@@ -250,8 +250,7 @@ private:
   }
 
   bool isState(Value value) const {
-    Operation *op = value.getDefiningOp();
-    return op && llvm::is_contained(chain, op);
+    return states.contains(value);
   }
 
   void outline(ArrayRef<const Segment *> layers) {
@@ -352,7 +351,9 @@ private:
   }
 
   func::FuncOp function;
+  /// The ops that depend on tokens, in order, and what they make.
   SmallVector<Operation *> chain;
+  llvm::DenseSet<Value> states;
   DenseMap<Value, Value> replaced;
 };
 

@@ -346,6 +346,24 @@ func.func @case() {
 
 // -----
 
+// A vector has one dimension only.
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op only matrices are transposed, not 'tensor<4xf32>'}}
+  %0 = llm.parameter "model"::"w" transposed : tensor<4xf32>
+  return
+}
+
+// -----
+
+// The file's type is given as the file has it.
+func.func @case() {
+  // expected-error @+1 {{'llm.parameter' op result must have the file's shape or that of its panels, but is 'tensor<8x4xf32>', from the transpose of 'tensor<8x4xf32>'}}
+  %0 = llm.parameter "model"::"w" transposed from tensor<8x4xf32> : tensor<8x4xf32>
+  return
+}
+
+// -----
+
 // Integers are no floats.
 func.func @case() {
   // expected-error @+1 {{'llm.parameter' op parameters are only widened from bf16 or f16 to f32, not from 'i8' to 'f32'}}

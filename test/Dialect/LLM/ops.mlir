@@ -17,6 +17,8 @@ func.func @example_parameter() -> (tensor<192xbf16>, tensor<192xf32>, tensor<128
   // CHECK: llm.parameter "model"::"model.norm.weight" from tensor<192xbf16> : tensor<192xf32>
   %x = llm.parameter "model"::"model.norm.weight" from tensor<192xbf16>
          : tensor<192xf32>
+  // CHECK: llm.parameter "model"::"c_attn.weight" transposed : tensor<192x64xf32>
+  %transposed = llm.parameter "model"::"c_attn.weight" transposed : tensor<192x64xf32>
   // CHECK: llm.parameter "model"::["k_proj.weight", "v_proj.weight"] from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
   %y = llm.parameter "model"::["k_proj.weight", "v_proj.weight"]
          from [tensor<64x192xbf16>, tensor<64x192xbf16>] : tensor<128x192xbf16>
