@@ -134,7 +134,7 @@ def table(stride: int | None) -> str:
 
 
 def main() -> None:
-    """Print the table, or write it into a page."""
+    """Print the table, and write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--write", type=Path, metavar="PAGE", help="replace the table of a page"
@@ -143,15 +143,15 @@ def main() -> None:
         "--stride", type=int, help="as for `llmir eval` (default: half a window)"
     )
     arguments = parser.parse_args()
-    made = table(arguments.stride)
-    if arguments.write is None:
-        print(made)
-        return
-    text = arguments.write.read_text(encoding="utf-8")
-    pattern = re.compile(f"(?<={BEGIN}\n).*?(?=\n{END})", re.S)
-    if not pattern.search(text):
-        sys.exit(f"{arguments.write} has no place for the table: {BEGIN} and {END}")
-    arguments.write.write_text(pattern.sub(lambda _: made, text), encoding="utf-8")
+    page: Path | None = arguments.write
+    pattern = re.compile(f"(?<={BEGIN}\n).*?(?={END})", re.S)
+    if page is not None and not pattern.search(page.read_text(encoding="utf-8")):
+        sys.exit(f"{page} has no place for the table: {BEGIN} and {END}")
+    made = table(arguments.stride) + "\n"
+    print(made, end="")
+    if page is not None:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(pattern.sub(lambda _: made, text), encoding="utf-8")
 
 
 if __name__ == "__main__":
