@@ -189,8 +189,8 @@ void llmir::buildFunctionBuffersPipeline(OpPassManager &manager) {
       bufferization::LayoutMapOption::IdentityLayoutMap);
   manager.addPass(bufferization::createOneShotBufferizePass(bufferize));
   addCleanup(manager);
-  manager.addNestedPass<func::FuncOp>(createReshapeBuffers());
   manager.addNestedPass<func::FuncOp>(createReturnResults());
+  manager.addNestedPass<func::FuncOp>(createReshapeBuffers());
   addCleanup(manager);
   manager.addNestedPass<func::FuncOp>(createVectorizeRows());
   addCleanup(manager);
@@ -198,6 +198,7 @@ void llmir::buildFunctionBuffersPipeline(OpPassManager &manager) {
 }
 
 void llmir::buildFunctionPipeline(OpPassManager &manager) {
+  buildRaisePipeline(manager, RaisePipelineOptions());
   buildOptimizeFunctionPipeline(manager);
   buildFunctionBuffersPipeline(manager);
   buildLLVMPipeline(manager);
@@ -244,7 +245,7 @@ void llmir::registerPipelines() {
       buildFunctionBuffersPipeline);
   PassPipelineRegistration<>(
       "llm-function-pipeline",
-      "Lower a function of tensors to the LLVM dialect for the CPU: "
+      "Lower a function of tensors to the LLVM dialect for the CPU: llm-raise, "
       "llm-optimize-function, llm-function-to-buffers and llm-to-llvm",
       buildFunctionPipeline);
 }

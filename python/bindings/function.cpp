@@ -197,6 +197,14 @@ public:
     return list;
   }
 
+  void setWeights(Bytes replacement) {
+    {
+      nb::gil_scoped_release release;
+      function->setWeights(*runner, replacement.data());
+    }
+    weights = std::move(replacement);
+  }
+
 private:
   [[noreturn]] void refuse(size_t index, const std::string &found) const {
     const Spec &spec = inputs[index];
@@ -295,6 +303,8 @@ void registerFunctions(nb::module_ &m) {
           "`shape`, with -1 for a dynamic size and None for a number.\n\n"
           "Raises RuntimeError with one sentence if it is damaged or made for "
           "another version.")
+      .def("set_weights", &PyFunction::setWeights, "weights"_a,
+           "Takes other weights from the next call on.")
       .def("call", &PyFunction::call, "arguments"_a, "as_torch"_a,
            "Returns the results for arrays, as NumPy's or PyTorch's.\n\nRaises "
            "ValueError if one is not what the function takes, and RuntimeError "

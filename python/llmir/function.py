@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE
-from llmir.weights import pack_weights
+from llmir.weights import Bytes, pack_weights
 
 # What safetensors calls the element types of NumPy and PyTorch. Bytes are bytes.
 _STORED = {
@@ -76,13 +76,20 @@ class Function:
     """
 
     def __init__(
-        self, text: str, native: Any, inputs: list[dict[str, Any]], runner: Any
+        self,
+        text: str,
+        native: Any,
+        runner: Any,
+        pack: Callable[[Mapping[str, Any]], Bytes],
     ) -> None:
-        """Wrap what `compile_function` has loaded."""
+        """Wrap what `compile_function` has loaded.
+
+        pack: makes the weights of parameters.
+        """
         self.text = text
         self._native = native
-        self._inputs = inputs
         self._runner = runner
+        self._pack = pack
 
     def __call__(self, *arguments: Any) -> list[Any]:
         """Return the results, for arrays of what the program takes, in order.
@@ -110,6 +117,13 @@ class Function:
         except (RuntimeError, ValueError) as error:
             raise LLMIRError(str(error)) from None
         return results
+
+    def update(self, parameters: Mapping[str, Any]) -> None:
+        """Take other values of the parameters, from the next call on.
+
+        Raises LLMIRError as `compile_function` does.
+        """
+        self._native.set_weights(self._pack(parameters))
 
     @property
     def threads(self) -> int:
@@ -147,12 +161,13 @@ def compile_function(
         output.mkdir()
         run_compiler(program, output, emit=FUNCTION, target_cpu=target_cpu, name=name)
         layout = json.loads((output / LAYOUT).read_text(encoding="utf-8"))
-        weights = pack_weights(
-            layout["weights"],
-            layout["weights_bytes"],
-            (output / CONSTANTS).read_bytes(),
-            _sources(layout["weights"], parameters or {}),
-        )
+        constants = (output / CONSTANTS).read_bytes()
+
+        def pack(given: Mapping[str, Any]) -> Bytes:
+            entries, size = layout["weights"], layout["weights_bytes"]
+            return pack_weights(entries, size, constants, _sources(entries, given))
+
+        weights = pack(parameters or {})
         runner = shared_runner(threads)
         signature = layout["signature"]
         try:
@@ -165,7 +180,7 @@ def compile_function(
             )
         except (RuntimeError, ValueError) as error:
             raise LLMIRError(str(error)) from error
-    return Function(text, native, signature["inputs"], runner)
+    return Function(text, native, runner, pack)
 
 
 _lock = threading.Lock()

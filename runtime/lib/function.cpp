@@ -52,6 +52,11 @@ Function::Function(const std::string &path, const void *weights,
     : library(path, LLMIR_FUNCTION_SYMBOL), weights(weights),
       numResults(numResults) {}
 
+void Function::setWeights(FunctionRunner &runner, const void *replacement) {
+  std::lock_guard<std::mutex> lock(runner.impl->mutex);
+  weights = replacement;
+}
+
 /// In a function of its own: what is alive here is not changed between the two
 /// returns of setjmp, and has no destructors.
 static bool run(llmir_function_fn function, const llmir_runtime &runtime,
@@ -67,11 +72,11 @@ Function::call(FunctionRunner &runner, const llmir_array *inputs,
                std::vector<llmir_array> &results) const {
   results.assign(numResults, llmir_array{});
   std::vector<void *> memory(numResults, nullptr);
-  llmir_function_args args = {inputs, results.data(), weights};
   FunctionRunner::Impl &impl = *runner.impl;
   std::string message;
   {
     std::lock_guard<std::mutex> lock(impl.mutex);
+    llmir_function_args args = {inputs, results.data(), weights};
     FlushDenormals flush;
     FunctionCall call(impl.arena, memory);
     impl.context.setCall(&call);

@@ -35,3 +35,30 @@ func.func @root(%x: f32) -> f32 {
   %0 = math.sqrt %x : f32
   return %0 : f32
 }
+
+// Angles are reduced in f64.
+// CHECK-LABEL: func @angles
+// CHECK-NOT: math.{{sin|cos}}
+// CHECK: arith.extf %{{.*}} : vector<8xf32> to vector<8xf64>
+// CHECK: math.roundeven %{{.*}} : vector<8xf64>
+// CHECK-COUNT-2: math.fma %{{.*}} : vector<8xf64>
+// CHECK-NOT: math.{{sin|cos}}
+// CHECK: return
+func.func @angles(%x: vector<8xf32>, %y: f32) -> (vector<8xf32>, f32) {
+  %0 = math.sin %x : vector<8xf32>
+  %1 = math.cos %y : f32
+  return %0, %1 : vector<8xf32>, f32
+}
+
+// CHECK-LABEL: func @powers
+// CHECK-NOT: math.powf
+// CHECK: math.sqrt
+// CHECK-NOT: math.powf
+// CHECK: return
+func.func @powers(%x: f32) -> (f32, f32) {
+  %three = arith.constant 3.0 : f32
+  %half = arith.constant 0.5 : f32
+  %0 = math.powf %x, %three : f32
+  %1 = math.powf %x, %half : f32
+  return %0, %1 : f32, f32
+}

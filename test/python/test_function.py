@@ -297,3 +297,33 @@ def test_attention_over_given_keys(random: np.random.Generator) -> None:
             weighed /= weighed.sum(-1, keepdims=True)
             wanted = np.einsum("bhts,bshd->bthd", weighed, v.repeat(3, 2))
             np.testing.assert_allclose(result, wanted, atol=3e-6)
+
+
+CIRCULAR = """
+func.func @main(%x: tensor<?xf32>) -> (tensor<?xf32>, tensor<?xf32>) {
+  %s = math.sin %x : tensor<?xf32>
+  %c = math.cos %x : tensor<?xf32>
+  return %s, %c : tensor<?xf32>, tensor<?xf32>
+}
+"""
+
+
+def test_angles_of_long_contexts(random: np.random.Generator) -> None:
+    x = random.uniform(-(2.0**20), 2.0**20, 10000).astype("f")
+    x[:5000] /= 2**18
+    x[:4] = 0, -0.0, np.pi, np.pi / 2
+    sine, cosine = llmir.compile_function(CIRCULAR)(x)
+    np.testing.assert_allclose(sine, np.sin(x.astype(np.float64)), atol=1.2e-7)
+    np.testing.assert_allclose(cosine, np.cos(x.astype(np.float64)), atol=1.2e-7)
+
+
+def test_other_values_of_the_parameters(weights: dict[str, Any]) -> None:
+    function = llmir.compile_function(LINEAR, weights)
+    x = np.ones((1, 2, 24), "f")
+    np.testing.assert_allclose(function(x)[0], expected(x, weights), rtol=2e-6)
+    changed = {**weights, "b": weights["b"] + 1}
+    function.update(changed)
+    np.testing.assert_allclose(function(x)[0], expected(x, changed), rtol=2e-6)
+    with pytest.raises(LLMIRError, match="parameter w, which is not given"):
+        function.update({})
+    np.testing.assert_allclose(function(x)[0], expected(x, changed), rtol=2e-6)

@@ -933,9 +933,11 @@ def ExpandBF16 : Pass<"llm-expand-bf16"> {
 def LowerVectorMath : Pass<"llm-lower-vector-math"> {
   let summary = "Lower math functions to polynomials, on vectors and scalars";
   let description = [{
-    exp, tanh and erf in f32 become polynomials that are accurate to about 1e-7,
-    with explicit fused multiply-adds, so that compiled code calls no library and
-    gives the same bits wherever it runs.
+    exp, tanh, erf and others in f32 become polynomials that are accurate to about
+    1e-7, with explicit fused multiply-adds, so that compiled code calls no library
+    and gives the same bits wherever it runs. Angles of sines and cosines are reduced
+    in f64, and may be as large as positions are. Powers with small constant exponents
+    become products and roots.
 
     ```mlir
     func.func @exponential(%x: vector<16xf32>) -> vector<16xf32> {

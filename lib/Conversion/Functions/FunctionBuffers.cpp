@@ -32,8 +32,8 @@ static memref::AllocOp wholeAllocation(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto alloc = dyn_cast<memref::AllocOp>(op))
       return alloc;
-    if (!isa<memref::CastOp, memref::CollapseShapeOp, memref::ExpandShapeOp>(
-            op))
+    if (!isa<memref::CastOp, memref::CollapseShapeOp, memref::ExpandShapeOp,
+             memref::ReshapeOp>(op))
       return nullptr;
     value = op->getOperand(0);
   }
@@ -144,10 +144,16 @@ private:
       return;
     SmallVector<Value> sizes(type.getRank());
     SmallVector<memref::StoreOp> stores;
+    SmallVector<memref::LoadOp> loads;
     bool isShared = false;
     for (Operation *user : shape->getUsers()) {
       if (isa<memref::ReshapeOp>(user)) {
         isShared |= user != op;
+        continue;
+      }
+      // Sizes that are read again.
+      if (auto load = dyn_cast<memref::LoadOp>(user)) {
+        loads.push_back(load);
         continue;
       }
       auto store = dyn_cast<memref::StoreOp>(user);
@@ -165,6 +171,19 @@ private:
       return;
     OpBuilder builder(op);
     Location loc = op.getLoc();
+    for (memref::LoadOp load : loads) {
+      std::optional<int64_t> at = getConstantIntValue(load.getIndices()[0]);
+      bool isAfter = at && load->getBlock() == op->getBlock() &&
+                     llvm::all_of(stores, [&](memref::StoreOp store) {
+                       return store->isBeforeInBlock(load);
+                     });
+      if (!isAfter) {
+        isShared = true;
+        continue;
+      }
+      load.replaceAllUsesWith(sizes[*at]);
+      load.erase();
+    }
     SmallVector<OpFoldResult> mixed, strides(type.getRank());
     for (auto [dim, size] : llvm::enumerate(sizes)) {
       if (!type.isDynamicDim(dim)) {

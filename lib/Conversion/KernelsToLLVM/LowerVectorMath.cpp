@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Math functions without a library: upstream's polynomials, which it offers as
-// patterns only.
+// patterns only, and better ones where those do not do.
 
 #include "llmir/Conversion/Passes.h"
 
@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 namespace llmir {
@@ -19,11 +20,93 @@ namespace llmir {
 using namespace mlir;
 
 namespace {
+/// Sine and cosine in f32, of any angle that a model has: what is left of it
+/// after whole quarter turns is found in f64, and a polynomial of Cephes' sinf
+/// and cosf does the rest. The upstream approximation reduces in f32, and is
+/// off by 7e-3 where long contexts are.
+template <typename Op> struct LowerCircular : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Op op,
+                                PatternRewriter &rewriter) const override {
+    Type type = op.getType();
+    if (!getElementTypeOrSelf(type).isF32())
+      return rewriter.notifyMatchFailure(op, "not in f32");
+    Location loc = op.getLoc();
+    auto like = [&](Type element) -> Type {
+      if (auto vector = dyn_cast<VectorType>(type))
+        return vector.clone(element);
+      return element;
+    };
+    Type f64 = like(rewriter.getF64Type()), i32 = like(rewriter.getI32Type());
+    auto constant = [&](Type of, double value) -> Value {
+      Type element = getElementTypeOrSelf(of);
+      TypedAttr number;
+      if (isa<FloatType>(element))
+        number = rewriter.getFloatAttr(element, value);
+      else
+        number = rewriter.getIntegerAttr(element, int64_t(value));
+      if (auto vector = dyn_cast<VectorType>(of))
+        number = DenseElementsAttr::get(vector, number);
+      return rewriter.create<arith::ConstantOp>(loc, number);
+    };
+    auto fma = [&](Value a, Value b, double c) -> Value {
+      return rewriter.create<math::FmaOp>(loc, a, b,
+                                          constant(a.getType(), c));
+    };
+    auto mul = [&](Value a, Value b) -> Value {
+      return rewriter.create<arith::MulFOp>(loc, a, b);
+    };
+
+    Value x = rewriter.create<arith::ExtFOp>(loc, f64, op.getOperand());
+    Value turns = rewriter.create<math::RoundEvenOp>(
+        loc, mul(x, constant(f64, 0.63661977236758134308)));
+    // A quarter turn in two parts: 33 bits, and the rest.
+    Value rest = rewriter.create<math::FmaOp>(
+        loc, turns, constant(f64, -0x1.921fb54400000p+0), x);
+    rest = rewriter.create<math::FmaOp>(
+        loc, turns, constant(f64, -0x1.0b4611a626331p-34), rest);
+    Value r = rewriter.create<arith::TruncFOp>(loc, type, rest);
+    Value quarter = rewriter.create<arith::FPToSIOp>(loc, i32, turns);
+
+    Value z = mul(r, r);
+    Value sine = fma(constant(type, -1.9515295891e-4), z, 8.3321608736e-3);
+    sine = fma(sine, z, -1.6666654611e-1);
+    sine = rewriter.create<math::FmaOp>(loc, mul(sine, z), r, r);
+    Value cosine = fma(constant(type, 2.443315711809948e-5), z,
+                       -1.388731625493765e-3);
+    cosine = fma(cosine, z, 4.166664568298827e-2);
+    cosine = fma(cosine, z, -0.5);
+    cosine = fma(cosine, z, 1.0);
+
+    auto bit = [&](int64_t mask, int64_t added) -> Value {
+      Value sum = rewriter.create<arith::AddIOp>(loc, quarter,
+                                                 constant(i32, added));
+      Value masked =
+          rewriter.create<arith::AndIOp>(loc, sum, constant(i32, mask));
+      return rewriter.create<arith::CmpIOp>(loc, arith::CmpIPredicate::ne,
+                                            masked, constant(i32, 0));
+    };
+    // Of a cosine the quarters are one further.
+    int64_t added = std::is_same_v<Op, math::CosOp>;
+    Value value = rewriter.create<arith::SelectOp>(loc, bit(1, added), cosine,
+                                                   sine);
+    Value negative = rewriter.create<arith::NegFOp>(loc, value);
+    rewriter.replaceOpWithNewOp<arith::SelectOp>(op, bit(2, added), negative,
+                                                 value);
+    return success();
+  }
+};
+
 struct LowerVectorMathPass
     : llmir::impl::LowerVectorMathBase<LowerVectorMathPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateMathPolynomialApproximationPatterns(patterns);
+    // Powers that are products or roots; others need what nothing here has.
+    populateMathAlgebraicSimplificationPatterns(patterns);
+    patterns.add<LowerCircular<math::CosOp>, LowerCircular<math::SinOp>>(
+        &getContext(), /*benefit=*/2);
     if (failed(
             applyPatternsAndFoldGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();

@@ -355,7 +355,8 @@ Size SizeAnalysis::computeDim(Value tensor, int64_t dim) {
                : unknown();
   if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
     Size product(1);
-    for (int64_t source : collapse.getReassociationIndices()[dim])
+    ReassociationIndices group = collapse.getReassociationIndices()[dim];
+    for (int64_t source : group)
       product = product * ofDim(collapse.getSrc(), source);
     return product;
   }

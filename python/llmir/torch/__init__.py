@@ -8,6 +8,9 @@
     )
     program.save("imported")  # model.mlir and model.safetensors
 
+Importing this makes `torch.compile(model, backend="llmir")` known too; where the
+package is installed, PyTorch finds it without.
+
 `llmir.torch.importer` takes modules and graphs, and `llmir.torch.forms` has the table
 of what is translated. Both packages are loaded when something here is first used.
 """
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
     from llmir.torch.importer import import_exported, import_graph, import_torch
     from llmir.torch.program import Program, TensorSpec
 
-__all__ = ["Program", "TensorSpec", "import_exported", "import_graph", "import_torch"]
+__all__ = [
+    "Program",
+    "TensorSpec",
+    "backend",
+    "import_exported",
+    "import_graph",
+    "import_torch",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,3 +56,24 @@ def require() -> None:
                 f"the package {name.replace('_', '-')} cannot be loaded ({error}); "
                 "programs come from PyTorch with `pip install 'llmir[torch]'`"
             ) from error
+
+
+def backend(graph_module: Any, example_inputs: Any, **keywords: Any) -> Any:
+    """Compile a graph of Dynamo's, as `llmir.torch.backend.compile_dynamo` says."""
+    require()
+    from llmir.torch.backend import compile_dynamo
+
+    return compile_dynamo(graph_module, example_inputs, **keywords)
+
+
+def _register() -> None:
+    """Make the backend known by its name, also where no package is installed."""
+    try:
+        from torch._dynamo.backends.registry import _COMPILER_FNS, register_backend
+    except ImportError:
+        return  # What needs PyTorch says so.
+    if "llmir" not in _COMPILER_FNS:
+        register_backend(backend, name="llmir")
+
+
+_register()

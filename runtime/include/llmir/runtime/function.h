@@ -69,6 +69,9 @@ public:
                                  const llmir_array *inputs,
                                  std::vector<llmir_array> &results) const;
 
+  /// Takes other weights, when no call runs.
+  void setWeights(FunctionRunner &runner, const void *replacement);
+
 private:
   Library library;
   const void *weights;

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""`torch.compile(model, backend="llmir")`.
+
+Dynamo hands over a graph; `aot_autograd` makes it functional, in ATen's ops, with sizes
+that are open where Dynamo has found that they change. What becomes of it is a program
+whose parameters are named, and which is raised, compiled and loaded. A parameter's
+numbers are packed once; whether it is still the same is looked at in every call.
+
+Dynamo compiles a model for the sizes of its first call, and once more for open sizes
+when another size comes; with `torch.compile(..., dynamic=True)` or
+`torch._dynamo.mark_dynamic` it compiles once. It takes a size of 1 for a constant.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch._functorch.aot_autograd import aot_module_simplified
+from torch.utils._python_dispatch import _disable_current_modes
+
+from llmir.errors import LLMIRError
+from llmir.function import Function, compile_function
+from llmir.torch import importer
+
+
+def compile_dynamo(
+    graph_module: torch.fx.GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    options: dict[str, Any] | None = None,
+) -> Callable[..., Any]:
+    """Compile a graph of Dynamo's; what `torch.compile` calls.
+
+    options: `threads`, how many threads it runs on, 0 for all CPUs.
+
+    Raises LLMIRError, which Dynamo shows, if gradients are wanted, or if the graph has
+    an op that does not have a translation.
+    """
+    threads = _threads(options or {})
+    if torch.is_grad_enabled() and any(
+        isinstance(value, torch.Tensor) and value.requires_grad
+        for value in example_inputs
+    ):
+        raise LLMIRError(
+            "the backend llmir compiles for inference, and this call would record "
+            "gradients; make it under torch.no_grad() or torch.inference_mode()"
+        )
+    weights = {
+        index: value
+        for index, value in enumerate(example_inputs)
+        if _is_weight(value, graph_module, index)
+    }
+    names = [node.name for node in graph_module.graph.find_nodes(op="placeholder")]
+
+    def compile_graph(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        # Of equal inputs Dynamo hands over one, so places stay what they were.
+        same = len(inputs) == len(example_inputs)
+        # PyTorch traces with tensors that have no numbers; weights have some.
+        with _disable_current_modes():
+            return _compile(graph, weights if same else {}, names, threads)
+
+    def refuse(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        raise LLMIRError("the backend llmir compiles for inference, not for training")
+
+    compiled: Callable[..., Any] = aot_module_simplified(
+        graph_module,
+        list(example_inputs),
+        fw_compiler=refuse,
+        bw_compiler=refuse,
+        inference_compiler=compile_graph,
+        decompositions=importer.decompositions(),
+    )
+    return compiled
+
+
+def _threads(options: dict[str, Any]) -> int:
+    unknown = sorted(options.keys() - {"threads"})
+    if unknown:
+        raise LLMIRError(f"the backend llmir has no option {unknown[0]!r}")
+    threads = options.get("threads", 0)
+    if not isinstance(threads, int) or threads < 0:
+        raise LLMIRError(f"threads must be 0 or more, not {threads!r}")
+    return threads
+
+
+def _is_weight(value: Any, graph_module: torch.fx.GraphModule, index: int) -> bool:
+    """Whether an input of Dynamo's graph is a parameter or a buffer of a module."""
+    if isinstance(value, torch.nn.Parameter | torch.nn.Buffer):
+        return True
+    node = graph_module.graph.find_nodes(op="placeholder")[index]
+    return "_dynamo_static_input_type" in node.meta.get("tensor_dict", {})
+
+
+def _compile(
+    graph: torch.fx.GraphModule,
+    weights: dict[int, torch.Tensor],
+    names: list[str],
+    threads: int,
+) -> Callable[..., Any]:
+    """Compile a functional graph of ATen's ops.
+
+    weights: by their place among the inputs.
+    """
+    placeholders = graph.graph.find_nodes(op="placeholder")
+    program = importer.import_graph(
+        graph,
+        {
+            placeholders[index].name: (names[index], tensor)
+            for index, tensor in weights.items()
+        },
+    )
+    places = {node.name: index for index, node in enumerate(placeholders)}
+    function = compile_function(program.text, program.parameters, threads=threads)
+    indices = {names[index]: index for index in weights}
+    call = _Call(
+        function,
+        [places[spec.name] for spec in program.inputs],
+        program.parameters,
+        {key: indices[key] for key in program.parameters if key in indices},
+        weights,
+    )
+
+    def run(arguments: list[Any]) -> Any:
+        results = program.unflatten(call(arguments))
+        arguments.clear()
+        return results
+
+    run._boxed_call = True  # type: ignore[attr-defined]
+    return run
+
+
+class _Call:
+    """A function, its place among the inputs, and the weights that it has packed."""
+
+    def __init__(
+        self,
+        function: Function,
+        inputs: list[int],
+        parameters: Mapping[str, torch.Tensor],
+        keys: dict[str, int],
+        weights: dict[int, torch.Tensor],
+    ) -> None:
+        """Remember where a weight's `key` is among the inputs; others are constants."""
+        self._function = function
+        self._inputs = inputs
+        self._parameters = parameters
+        self._keys = keys
+        # Held, so that no other tensor comes to lie where one was.
+        self._weights = [weights[index] for index in keys.values()]
+        self._places = list(keys.values())
+        self._packed = self._state(self._weights)
+        self._lock = threading.Lock()
+
+    def __call__(self, arguments: list[Any]) -> list[Any]:
+        given = [arguments[index] for index in self._places]
+        state = self._state(given)
+        if state != self._packed:
+            with self._lock:
+                changed = dict(zip(self._keys, given, strict=True))
+                self._function.update({**self._parameters, **changed})
+                self._weights, self._packed = given, state
+        return self._function.call([arguments[i] for i in self._inputs], True)
+
+    @staticmethod
+    def _state(weights: Sequence[torch.Tensor]) -> list[Any]:
+        """Return what changes when a weight does."""
+        state: list[Any] = [tensor.data_ptr() for tensor in weights]
+        # What was made for inference alone has no versions, and is not changed.
+        state += [0 if t.is_inference() else t._version for t in weights]
+        return state
