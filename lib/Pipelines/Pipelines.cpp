@@ -198,7 +198,10 @@ void llmir::buildFunctionBuffersPipeline(OpPassManager &manager) {
 }
 
 void llmir::buildFunctionPipeline(OpPassManager &manager) {
-  buildRaisePipeline(manager, RaisePipelineOptions());
+  // Its calls would be put in their places again.
+  RaisePipelineOptions raise;
+  raise.outlineLayers = false;
+  buildRaisePipeline(manager, raise);
   buildOptimizeFunctionPipeline(manager);
   buildFunctionBuffersPipeline(manager);
   buildLLVMPipeline(manager);

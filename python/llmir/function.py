@@ -31,7 +31,8 @@ from llmir.codegen import run_compiler
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE
-from llmir.weights import Bytes, pack_weights
+from llmir.sources import Bytes
+from llmir.weights import pack_weights
 
 # What safetensors calls the element types of NumPy and PyTorch. Bytes are bytes.
 _STORED = {

@@ -58,10 +58,12 @@ def distance(found: Any, expected: Any) -> float:
 def test_models_at_several_lengths(name: str) -> None:
     model = torch_models.make_model(name)
     backend = Counted()
-    compiled = torch.compile(model, backend=backend, dynamic=True)
+    compiled = torch.compile(model, backend=backend)
     with torch.no_grad():
         for batch, length in ((2, 7), (2, 11), (3, 19)):
             inputs = torch_models.make_inputs(name, batch, length)
+            for tensor in inputs.values():
+                torch._dynamo.mark_dynamic(tensor, [0, 1])
             expected = first_tensor(model(**inputs))
             assert distance(first_tensor(compiled(**inputs)), expected) < ALLOWED
     assert backend.count == 1
@@ -79,6 +81,29 @@ def test_open_sizes_are_found_at_the_second_length() -> None:
             assert distance(first_tensor(compiled(**inputs)), expected) < ALLOWED
             counts.append(backend.count)
     assert counts == [1, 2, 2, 2]
+
+
+def test_everything_that_may_be_open() -> None:
+    model = torch_models.make_model("llama")
+    backend = Counted()
+    compiled = torch.compile(model, backend=backend, dynamic=True)
+    with torch.no_grad():
+        for length in (5, 8, 13):
+            inputs = torch_models.make_inputs("llama", 2, length)
+            expected = first_tensor(model(**inputs))
+            assert distance(first_tensor(compiled(**inputs)), expected) < ALLOWED
+    assert backend.count == 1
+
+
+def test_numbers_that_change() -> None:
+    def function(x: Any, scale: float) -> Any:
+        return x * scale + 1
+
+    compiled = torch.compile(function, backend="llmir", dynamic=True)
+    x = torch.randn(4, 5)
+    with torch.no_grad():
+        for scale in (2.0, 3.0, 2.0, 0.5):
+            assert distance(compiled(x, scale), function(x, scale)) < ALLOWED
 
 
 class Layers(torch.nn.Module):

@@ -14,7 +14,7 @@ when another size comes; with `torch.compile(..., dynamic=True)` or
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 from llmir.errors import LLMIRError
 from llmir.function import Function, compile_function
 from llmir.torch import importer
+from llmir.torch.program import Program
+
+# Of a graph with numbers that change, how many programs are kept.
+MOST_KNOWN = 8
 
 
 def compile_dynamo(
@@ -55,14 +59,14 @@ def compile_dynamo(
     }
     names = [node.name for node in graph_module.graph.find_nodes(op="placeholder")]
 
-    def compile_graph(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    def compile_graph(gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         # Of equal inputs Dynamo hands over one, so places stay what they were.
-        same = len(inputs) == len(example_inputs)
+        same = len(example_inputs) == len(names)
         # PyTorch traces with tensors that have no numbers; weights have some.
         with _disable_current_modes():
-            return _compile(graph, weights if same else {}, names, threads)
+            return _compile(gm, weights if same else {}, names, threads)
 
-    def refuse(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    def refuse(gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Any:
         raise LLMIRError("the backend llmir compiles for inference, not for training")
 
     compiled: Callable[..., Any] = aot_module_simplified(
@@ -71,9 +75,18 @@ def compile_dynamo(
         fw_compiler=refuse,
         bw_compiler=refuse,
         inference_compiler=compile_graph,
-        decompositions=importer.decompositions(),
+        decompositions=_decompositions(),
     )
     return compiled
+
+
+def _decompositions() -> importer.Decompositions:
+    """Return those of exported modules, and of what is only in graphs of Dynamo's."""
+    aten = torch.ops.aten
+    return {
+        **importer.decompositions(),
+        aten.true_divide.Tensor: lambda x, y: aten.div.Tensor(x, y),
+    }
 
 
 def _threads(options: dict[str, Any]) -> int:
@@ -87,11 +100,17 @@ def _threads(options: dict[str, Any]) -> int:
 
 
 def _is_weight(value: Any, graph_module: torch.fx.GraphModule, index: int) -> bool:
-    """Whether an input of Dynamo's graph is a parameter or a buffer of a module."""
+    """Whether an input of Dynamo's graph is one of a module, or a float of Python's.
+
+    A float that may change is a tensor to Dynamo; most never do.
+    """
+    if not isinstance(value, torch.Tensor):
+        return False
     if isinstance(value, torch.nn.Parameter | torch.nn.Buffer):
         return True
     node = graph_module.graph.find_nodes(op="placeholder")[index]
-    return "_dynamo_static_input_type" in node.meta.get("tensor_dict", {})
+    is_float = value.dim() == 0 and value.dtype == torch.float64
+    return is_float or "_dynamo_static_input_type" in node.meta.get("tensor_dict", {})
 
 
 def _compile(
@@ -102,8 +121,46 @@ def _compile(
 ) -> Callable[..., Any]:
     """Compile a functional graph of ATen's ops.
 
-    weights: by their place among the inputs.
+    weights: by their place among the inputs. Single numbers among them are constants of
+        the program, which is compiled again for others.
     """
+    numbers = [
+        index
+        for index, tensor in weights.items()
+        if tensor.numel() == 1 and not isinstance(tensor, torch.nn.Parameter)
+    ]
+    known = {
+        tuple(weights[index].item() for index in numbers): _load(
+            graph, weights, names, threads
+        )
+    }
+    lock = threading.Lock()
+
+    def run(arguments: list[Any]) -> Any:
+        key = tuple(arguments[index].item() for index in numbers)
+        call = known.get(key)
+        if call is None:
+            with lock, _disable_current_modes():
+                given = {index: arguments[index] for index in weights}
+                call = _load(graph, given, names, threads)
+                if len(known) >= MOST_KNOWN:
+                    known.pop(next(iter(known)))
+                known[key] = call
+        results = call(arguments)
+        arguments.clear()
+        return results
+
+    run._boxed_call = True  # type: ignore[attr-defined]
+    return run
+
+
+def _load(
+    graph: torch.fx.GraphModule,
+    weights: dict[int, torch.Tensor],
+    names: list[str],
+    threads: int,
+) -> _Call:
+    """Make a program of a graph, and a function of that."""
     placeholders = graph.graph.find_nodes(op="placeholder")
     program = importer.import_graph(
         graph,
@@ -115,21 +172,13 @@ def _compile(
     places = {node.name: index for index, node in enumerate(placeholders)}
     function = compile_function(program.text, program.parameters, threads=threads)
     indices = {names[index]: index for index in weights}
-    call = _Call(
+    return _Call(
+        program,
         function,
         [places[spec.name] for spec in program.inputs],
-        program.parameters,
         {key: indices[key] for key in program.parameters if key in indices},
         weights,
     )
-
-    def run(arguments: list[Any]) -> Any:
-        results = program.unflatten(call(arguments))
-        arguments.clear()
-        return results
-
-    run._boxed_call = True  # type: ignore[attr-defined]
-    return run
 
 
 class _Call:
@@ -137,16 +186,16 @@ class _Call:
 
     def __init__(
         self,
+        program: Program,
         function: Function,
         inputs: list[int],
-        parameters: Mapping[str, torch.Tensor],
         keys: dict[str, int],
         weights: dict[int, torch.Tensor],
     ) -> None:
         """Remember where a weight's `key` is among the inputs; others are constants."""
+        self._program = program
         self._function = function
         self._inputs = inputs
-        self._parameters = parameters
         self._keys = keys
         # Held, so that no other tensor comes to lie where one was.
         self._weights = [weights[index] for index in keys.values()]
@@ -154,15 +203,16 @@ class _Call:
         self._packed = self._state(self._weights)
         self._lock = threading.Lock()
 
-    def __call__(self, arguments: list[Any]) -> list[Any]:
+    def __call__(self, arguments: list[Any]) -> Any:
         given = [arguments[index] for index in self._places]
         state = self._state(given)
         if state != self._packed:
             with self._lock:
                 changed = dict(zip(self._keys, given, strict=True))
-                self._function.update({**self._parameters, **changed})
+                self._function.update({**self._program.parameters, **changed})
                 self._weights, self._packed = given, state
-        return self._function.call([arguments[i] for i in self._inputs], True)
+        results = self._function.call([arguments[i] for i in self._inputs], True)
+        return self._program.unflatten(results)
 
     @staticmethod
     def _state(weights: Sequence[torch.Tensor]) -> list[Any]:
