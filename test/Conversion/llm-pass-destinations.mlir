@@ -20,7 +20,7 @@ func.func @made(%x: tensor<?x4xf32>, %w: tensor<1x4x32xf32>) -> tensor<?x8xf32> 
 // Callers make it, of the size that their operands have; where they return it,
 // they in turn are given it.
 // CHECK-LABEL: func @step
-// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>, %[[H:.*]]: tensor<?x4xf32>, %[[OUT:.*]]: tensor<?x4xf32>)
+// CHECK-SAME: (%[[X:.*]]: tensor<?x4xf32>, %[[H:.*]]: tensor<?x4xf32>, %[[OUT:.*]]: tensor<?x4xf32> {llm.destination})
 // CHECK: %[[T:.*]] = tensor.dim %[[X]], %c0
 // CHECK: %[[EMPTY:.*]] = tensor.empty(%[[T]]) : tensor<?x4xf32>
 // CHECK: %[[H1:.*]] = call @layer(%[[X]], %[[H]], %[[EMPTY]]) : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>

@@ -52,7 +52,7 @@ func.func private @products(%x: tensor<?x64xf32>, %a: tensor<64x64xf32>, %b: ten
 // What only overwrites a part needs no copy of it: the sum of two parts is
 // written to the logits.
 // CHECK-LABEL: func @step
-// CHECK-SAME: %[[LOGITS:[^ ]*]]: memref<?x64xf32>, %{{[^ ]*}}: memref<?xi8>) {
+// CHECK-SAME: %[[LOGITS:[^ ]*]]: memref<?x64xf32> {llm.destination}, %{{[^ ]*}}: memref<?xi8>) {
 // CHECK: llm.call_kernel linear ins({{.*}}) outs(%{{.*}} : memref<?x128xf32>)
 // CHECK: scf.forall
 // CHECK: vector.load

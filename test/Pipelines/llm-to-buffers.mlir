@@ -21,7 +21,7 @@
 
 // What the step works on: its eight inputs, the weights, the logits, the arena.
 // CHECK-LABEL: func @step
-// CHECK-SAME: (%{{[^ ]*}}: memref<?xi32>, {{.*}}: !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>, %[[WEIGHTS:[^ ]*]]: memref<?xi8>, %[[LOGITS:[^ ]*]]: memref<?x1024xf32>, %[[ARENA:[^ ]*]]: memref<?xi8>) {
+// CHECK-SAME: (%{{[^ ]*}}: memref<?xi32>, {{.*}}: !llm.paged_kv_cache<bf16, 2, 2, 32, 16, 512>, %[[WEIGHTS:[^ ]*]]: memref<?xi8>, %[[LOGITS:[^ ]*]]: memref<?x1024xf32> {llm.destination}, %[[ARENA:[^ ]*]]: memref<?xi8>) {
 
 // The hidden states are one buffer, which both calls of the layer work on.
 // CHECK: %[[PAIRS:.*]] = memref.view %[[ARENA]][%{{.*}}][%{{.*}}] : memref<?xi8> to memref<?x96x2xf32>

@@ -342,9 +342,12 @@ LogicalResult ParameterOp::verify() {
   auto diagnostic = emitOpError()
                     << "result must have the file's shape or that of its "
                        "panels, but is "
-                    << result << ", from "
-                    << (getTransposed() ? "the transpose of " : "");
-  llvm::interleaveComma(getFileTypes(), diagnostic);
+                    << result << ", from ";
+  if (getTransposed() && !getSlices()) {
+    diagnostic << "the transpose of ";
+    files = getFileTypes();
+  }
+  llvm::interleaveComma(files, diagnostic);
   return diagnostic;
 }
 
