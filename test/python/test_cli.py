@@ -285,8 +285,8 @@ def test_passes_can_be_looked_at(
 
     assert printed("--emit=optimized") == []
     # Once for each function.
-    only = printed("--emit=optimized", "--print-after=llm-fuse-residual")
-    assert only == ["llm-fuse-residual"] * 2
+    only = printed("--emit=optimized", "--print-after=llm-fuse-norm")
+    assert only == ["llm-fuse-norm"] * 2
     two = printed("--emit=asm", "--print-after=llm-plan-arena,llm-pack-parameters")
     assert two == ["llm-pack-parameters", "llm-plan-arena"]
     everything = printed("--emit=llvm", "--print-after=all")
