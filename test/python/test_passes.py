@@ -132,7 +132,7 @@ def run_pass(text: str, pipeline: str) -> str | None:
     return str(module)
 
 
-# Nothing to run, no meaning, no inputs; or checks in the program that random inputs fail.
+# Nothing to run, no meaning, no inputs; or checks that random inputs fail.
 UNFIT = re.compile(
     r"before\.mlir has no |while (?:compiling|running @\S+ of) \S*before\.mlir|"
     r"argument \d+ of @\S+ is \S.*, and |no inputs were found"

@@ -58,10 +58,12 @@ struct AssignParametersPass
                       "the program of one");
         return WalkResult::interrupt();
       }
-      auto type = cast<RankedTensorType>(op->getResult(0).getType());
-      std::optional<int64_t> bytes = llmir::byteSize(type, 0);
+      auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+      std::optional<int64_t> bytes =
+          type ? llmir::byteSize(type, 0) : std::nullopt;
       if (!bytes) {
-        op->emitError() << "cannot place a weight of " << type;
+        op->emitError() << "cannot place a weight of "
+                        << op->getResult(0).getType();
         return WalkResult::interrupt();
       }
       int64_t offset = place(op, type, *bytes);
