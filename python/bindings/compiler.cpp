@@ -544,8 +544,12 @@ private:
     auto tensor = dyn_cast<RankedTensorType>(type);
     result["dtype"] = nameOf(tensor ? tensor.getElementType() : type);
     result["shape"] = nb::none();
-    if (tensor)
-      result["shape"] = shapeOf(tensor);
+    if (tensor) {
+      nb::list shape;
+      for (int64_t size : tensor.getShape())
+        shape.append(ShapedType::isDynamic(size) ? -1 : size);
+      result["shape"] = shape;
+    }
     return result;
   }
 

@@ -312,9 +312,14 @@ def test_angles_of_long_contexts(random: np.random.Generator) -> None:
     x = random.uniform(-(2.0**20), 2.0**20, 10000).astype("f")
     x[:5000] /= 2**18
     x[:4] = 0, -0.0, np.pi, np.pi / 2
+    wide = x.astype(np.float64)
     sine, cosine = llmir.compile_function(CIRCULAR)(x)
-    np.testing.assert_allclose(sine, np.sin(x.astype(np.float64)), atol=1.2e-7)
-    np.testing.assert_allclose(cosine, np.cos(x.astype(np.float64)), atol=1.2e-7)
+    np.testing.assert_allclose(sine, np.sin(wide), atol=1.2e-7)
+    np.testing.assert_allclose(cosine, np.cos(wide), atol=1.2e-7)
+    in_f64 = llmir.compile_function(CIRCULAR.replace("f32", "f64"))
+    sine, cosine = in_f64(wide)
+    np.testing.assert_allclose(sine, np.sin(wide), atol=1e-14)
+    np.testing.assert_allclose(cosine, np.cos(wide), atol=1e-14)
 
 
 def test_other_values_of_the_parameters(weights: dict[str, Any]) -> None:

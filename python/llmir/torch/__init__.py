@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Program",
     "TensorSpec",
-    "backend",
+    "dynamo_backend",
     "import_exported",
     "import_graph",
     "import_torch",
@@ -58,7 +58,7 @@ def require() -> None:
             ) from error
 
 
-def backend(graph_module: Any, example_inputs: Any, **keywords: Any) -> Any:
+def dynamo_backend(graph_module: Any, example_inputs: Any, **keywords: Any) -> Any:
     """Compile a graph of Dynamo's, as `llmir.torch.backend.compile_dynamo` says."""
     require()
     from llmir.torch.backend import compile_dynamo
@@ -73,7 +73,7 @@ def _register() -> None:
     except ImportError:
         return  # What needs PyTorch says so.
     if "llmir" not in _COMPILER_FNS:
-        register_backend(backend, name="llmir")
+        register_backend(dynamo_backend, name="llmir")
 
 
 _register()

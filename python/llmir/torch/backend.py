@@ -7,8 +7,8 @@ whose parameters are named, and which is raised, compiled and loaded. A paramete
 numbers are packed once; whether it is still the same is looked at in every call.
 
 Dynamo compiles a model for the sizes of its first call, and once more for open sizes
-when another size comes; with `torch.compile(..., dynamic=True)` or
-`torch._dynamo.mark_dynamic` it compiles once. It takes a size of 1 for a constant.
+when another size comes; where `torch._dynamo.mark_dynamic` has opened them it compiles
+once. It takes a size of 1 for a constant.
 """
 
 from __future__ import annotations
