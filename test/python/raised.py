@@ -176,7 +176,8 @@ def raised_llama(
     )
     grid = main.add(
         "linalg.generic {indexing_maps = [affine_map<(b, t) -> (b, t)>], "
-        f'iterator_types = ["parallel", "parallel"]}} outs({empty} : tensor<?x?xi32>) {{\n'
+        'iterator_types = ["parallel", "parallel"]} '
+        f"outs({empty} : tensor<?x?xi32>) {{\n"
         "    ^bb0(%out: i32):\n"
         "      %i = linalg.index 1 : index\n"
         f"      {shift}\n"

@@ -8,6 +8,7 @@ what is measured is the import, and what passes did to it.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -71,4 +72,6 @@ def _bytes(tensor: torch.Tensor) -> Array:
 def _sequence(text: str) -> str:
     """Return the part of a program that applies patterns."""
     start = text.index("transform.named_sequence")
-    return text[start : text.index("func.func @")]
+    end = re.search(r"func\.func (private )?@", text)
+    assert end is not None
+    return text[start : end.start()]
