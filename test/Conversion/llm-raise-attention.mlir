@@ -1,5 +1,4 @@
-// RUN: llmir-opt %s -split-input-file --llm-raise-attention \
-// RUN:   | FileCheck %s
+// RUN: llmir-opt %s -split-input-file --llm-raise-attention | FileCheck %s
 
 // Scores as they come: every query sees every key. Heads are dimensions of
 // the product's batch.
