@@ -288,6 +288,7 @@ class Generator:
     def _unknowns(self) -> set[int]:
         function = self.function
         expressions = [size for each in function.inputs for size in each["sizes"]]
+        expressions += [each["number"] for each in function.inputs if "number" in each]
         expressions += [part for each in function.products for part in each]
         expressions += [part for each in function.at_least for part in each]
         for constraint in function.constraints:
@@ -622,11 +623,23 @@ class _Call:
         shape, dtype = self.shapes[index], described["dtype"]
         if described["kind"] == "quantized":
             return self._quantized(shape, described)
+        if "number" in described and self._is_size(index, described):
+            return np.asarray(value_of(described["number"], self.sizes))
         if dtype in FLOATS:
             return self._floats(shape, {dtype})
         if dtype == "i1":
             return np.asarray(self.random.random(shape) < 0.75)
         return self._integers(index, shape)
+
+    def _is_size(self, index: int, described: Mapping[str, Any]) -> bool:
+        """Whether the size of something depends on a number."""
+        unknowns = {unknown for unknown, _ in described["number"][1]}
+        used = [size for each in self.function.inputs for size in each["sizes"]]
+        used += [part for each in self.function.products for part in each]
+        used += [part for each in self.function.at_least for part in each]
+        return not unknowns or any(
+            unknown in unknowns for _, factors in used for unknown, _ in factors
+        )
 
     def _integers(self, index: int, shape: tuple[int, ...]) -> Any:
         for each in self.function.of_kind("positions"):

@@ -69,9 +69,9 @@ ROUNDS = 6
 # What floats are multiplied by, in turns: usual ones; so small that the epsilon of a
 # norm matters; large ones, that saturate.
 SCALES = (1.0, 2.0**-6, 2.0)
-# What rounds to a few integers is compared without the last ones, whose softmaxes
-# are so sharp that a rounding decides them.
-MILD_SCALES = (1.0, 2.0**-6)
+# Programs that round differently are compared where no softmax is so sharp that a
+# rounding decides it.
+MILD_SCALES = (0.5, 2.0**-6)
 # Where large weights begin to repeat themselves: primes.
 DIFFERENT_ROWS = 4093
 DIFFERENT_ELEMENTS = 4194301
@@ -450,8 +450,10 @@ def compare(
     for stage in stages:
         notify(f"compiling {stage.name}")
         _ = stage.program
-    lossy = any("int" in rounding for stage in stages for rounding in stage.roundings)
-    scales = MILD_SCALES if lossy else SCALES
+    roundings = [stage.roundings - {"f32", "f64"} for stage in stages]
+    differ = any(each != roundings[0] for each in roundings)
+    lossy = any("int" in rounding for each in roundings for rounding in each)
+    scales = MILD_SCALES if differ or lossy else SCALES
     for turn in range(settings.rounds):
         scale = scales[turn % len(scales)]
         weights = Weights(stages, settings.seed + turn, scale, checkpoint)

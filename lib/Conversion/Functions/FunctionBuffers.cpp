@@ -54,7 +54,9 @@ struct ReturnResultsPass : llmir::impl::ReturnResultsBase<ReturnResultsPass> {
       if (!type)
         continue;
       memref::AllocOp alloc = wholeAllocation(operand.get());
-      if (!alloc || alloc->hasAttr(llmir::kResultAttr) ||
+      Attribute number = builder.getI64IntegerAttr(operand.getOperandNumber());
+      Attribute taken = alloc ? alloc->getAttr(llmir::kResultAttr) : nullptr;
+      if (!alloc || (taken && taken != number) ||
           alloc->getBlock() != &function.front()) {
         // An input, a weight, a part of something, or a result twice.
         SmallVector<Value> sizes;
@@ -68,8 +70,7 @@ struct ReturnResultsPass : llmir::impl::ReturnResultsBase<ReturnResultsPass> {
         builder.create<memref::CopyOp>(loc, operand.get(), alloc);
         operand.set(alloc);
       }
-      alloc->setAttr(llmir::kResultAttr,
-                     builder.getI64IntegerAttr(operand.getOperandNumber()));
+      alloc->setAttr(llmir::kResultAttr, number);
     }
     function.setType(builder.getFunctionType(function.getArgumentTypes(),
                                              terminator->getOperandTypes()));
@@ -85,7 +86,10 @@ struct ReleaseBuffersPass
   void runOnOperation() override {
     SmallVector<memref::AllocOp> allocs;
     getOperation().walk([&](memref::AllocOp alloc) {
-      if (!alloc->hasAttr(llmir::kResultAttr))
+      bool isReleased = llvm::any_of(alloc->getUsers(), [](Operation *user) {
+        return isa<memref::DeallocOp>(user);
+      });
+      if (!isReleased && !alloc->hasAttr(llmir::kResultAttr))
         allocs.push_back(alloc);
     });
     for (memref::AllocOp alloc : allocs) {

@@ -195,6 +195,23 @@ static void hoistInvariants(linalg::GenericOp generic) {
   }
 }
 
+/// Whether what all elements of `value` make is asserted before `op`.
+static bool isAsserted(Value value, StringRef message, Operation *op) {
+  for (Operation *user : value.getUsers()) {
+    auto all = dyn_cast<linalg::GenericOp>(user);
+    if (!all || all->getNumResults() != 1)
+      continue;
+    for (Operation *extract : all->getResult(0).getUsers())
+      for (Operation *assertion : extract->getUsers())
+        if (auto found = dyn_cast<cf::AssertOp>(assertion))
+          if (found.getMsg() == message &&
+              found->getBlock() == op->getBlock() &&
+              found->isBeforeInBlock(op))
+            return true;
+  }
+  return false;
+}
+
 /// Rows that a table does not have must not be read.
 static void checkIndices(EmbeddingOp op) {
   auto table = cast<RankedTensorType>(op.getTable().getType());
@@ -211,6 +228,8 @@ static void checkIndices(EmbeddingOp op) {
   std::string message =
       ("an index of an embedding is not one of its " + Twine(rows) + " rows")
           .str();
+  if (isAsserted(given, message, op))
+    return;
   AffineMap all =
       AffineMap::getMultiDimIdentityMap(indices.getRank(), op.getContext());
   assertAll(builder, loc, given, all, indices.getRank(), message,

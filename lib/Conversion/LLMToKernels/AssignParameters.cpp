@@ -31,7 +31,7 @@ struct AssignParametersPass
     ModuleOp module = getOperation();
     if (module->hasAttr("llm.weights")) {
       WalkResult left = module.walk([](Operation *op) {
-        if (!isa<ParameterOp, RopeTableOp>(op))
+        if (!isWeight(op))
           return WalkResult::advance();
         op->emitError("has come too late: the weights have their places");
         return WalkResult::interrupt();
@@ -45,7 +45,7 @@ struct AssignParametersPass
     llmir::appendArgumentToAll(module, bytesType);
 
     WalkResult result = module.walk([&](Operation *op) {
-      if (!isa<ParameterOp, RopeTableOp>(op))
+      if (!isWeight(op))
         return WalkResult::advance();
       auto function = op->getParentOfType<func::FuncOp>();
       if (!function || function->getParentOp() != module) {
@@ -83,6 +83,13 @@ struct AssignParametersPass
   }
 
 private:
+  /// Whether `op` is known when compiling. A table of frequencies that are an
+  /// operand is computed when it runs.
+  static bool isWeight(Operation *op) {
+    auto table = dyn_cast<RopeTableOp>(op);
+    return isa<ParameterOp>(op) || (table && !table.getFrequencies());
+  }
+
   static bool isEachShards(ParameterOp op) {
     std::optional<ArrayAttr> slices = op.getSlices();
     return slices &&

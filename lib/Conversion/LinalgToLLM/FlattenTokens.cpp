@@ -345,7 +345,7 @@ struct FlattenTokensPass : llmir::impl::FlattenTokensBase<FlattenTokensPass> {
     if (function.isExternal())
       return;
     numFlattened += Flattener(function).run();
-    eraseDead(function);
+    eraseDead(function.getBody());
   }
 };
 } // namespace

@@ -326,7 +326,7 @@ struct RaiseActivationPass
       ++numRaised;
       numGated += bool(found->multiplier);
     }
-    eraseDead(getOperation());
+    eraseDead(getOperation().getBody());
   }
 
   static void replace(ActivationMatcher &matcher, const Activation &found) {

@@ -5,6 +5,7 @@
 // scale, the softcap and the mask are, in whatever steps they were computed.
 
 #include "Masks.h"
+#include "Raising.h"
 #include "Views.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
@@ -642,9 +643,9 @@ int64_t Raiser::run() {
     tensors.clear();
     for (const Match &found : matches)
       raised += succeeded(replace(found));
-    if (raised)
-      eraseDead(block);
   }
+  if (raised)
+    llmir::eraseDead(function.getBody());
   return raised;
 }
 

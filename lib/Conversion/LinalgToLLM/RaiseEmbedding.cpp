@@ -123,7 +123,7 @@ struct RaiseEmbeddingPass
     for (linalg::GenericOp root : elementwiseRoots(getOperation()))
       if (!root->use_empty() && raise(root))
         ++numRaised;
-    eraseDead(getOperation());
+    eraseDead(getOperation().getBody());
   }
 };
 } // namespace

@@ -264,11 +264,11 @@ struct RaiseLinearPass : llmir::impl::RaiseLinearBase<RaiseLinearPass> {
         replace(op, *found);
         ++numRaised;
       }
-    eraseDead(getOperation());
+    eraseDead(getOperation().getBody());
     for (linalg::GenericOp root : elementwiseRoots(getOperation()))
       if (foldBias(root))
         ++numBiases;
-    eraseDead(getOperation());
+    eraseDead(getOperation().getBody());
   }
 };
 } // namespace

@@ -266,7 +266,7 @@ struct RaiseNormPass : llmir::impl::RaiseNormBase<RaiseNormPass> {
       ++(norm->isCentered ? numLayerNorms : numRMSNorms);
       replace(matcher, *norm);
     }
-    eraseDead(getOperation());
+    eraseDead(getOperation().getBody());
   }
 };
 } // namespace

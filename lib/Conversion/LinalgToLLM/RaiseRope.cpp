@@ -5,6 +5,7 @@
 // and concatenations are gone, and what stays are two products, with the
 // cosine and with the sine of a position times a frequency.
 
+#include "Raising.h"
 #include "Views.h"
 #include "llmir/Conversion/Passes.h"
 #include "llmir/Dialect/LLM/LLM.h"
@@ -606,9 +607,9 @@ int64_t Raiser::run() {
     }
     for (const Match &found : llvm::reverse(matches))
       raised += succeeded(replace(found));
-    if (raised)
-      eraseDead(block);
   }
+  if (raised)
+    llmir::eraseDead(function.getBody());
   return raised;
 }
 

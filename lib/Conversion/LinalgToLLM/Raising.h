@@ -42,7 +42,7 @@ mlir::Value castTo(mlir::OpBuilder &builder, mlir::Location loc,
                    mlir::Value tensor, mlir::Type type);
 
 /// Erases ops that nothing needs, users first.
-void eraseDead(mlir::func::FuncOp function);
+void eraseDead(mlir::Region &region);
 
 } // namespace llmir
 

@@ -455,13 +455,21 @@ bool SizeAnalysis::isWorthWriting(Value value) {
   });
 }
 
+void SizeAnalysis::setInsertionPointToHead(OpBuilder &builder) const {
+  if (headEnd)
+    return builder.setInsertionPointAfter(headEnd);
+  // Constants stay first, and so in their order.
+  Block &entry = function->getRegion(0).front();
+  builder.setInsertionPoint(&entry,
+                            llvm::find_if_not(entry, [](Operation &op) {
+                              return op.hasTrait<OpTrait::ConstantLike>();
+                            }));
+}
+
 void SizeAnalysis::assertUnified() {
   OpBuilder builder(function.getContext());
   Location loc = function.getLoc();
-  if (headEnd)
-    builder.setInsertionPointAfter(headEnd);
-  else
-    builder.setInsertionPointToStart(&function.front());
+  setInsertionPointToHead(builder);
   for (auto [later, earlier] : unified) {
     Value lhs = builder.create<tensor::DimOp>(loc, symbols[earlier].value,
                                               symbols[earlier].dim);
@@ -485,10 +493,7 @@ Value SizeAnalysis::materialize(OpBuilder &builder, Location loc,
     Value &made = atHead[size];
     if (!made) {
       OpBuilder::InsertionGuard guard(builder);
-      if (headEnd)
-        builder.setInsertionPointAfter(headEnd);
-      else
-        builder.setInsertionPointToStart(&function.front());
+      setInsertionPointToHead(builder);
       made = materializeHere(builder, loc, size);
       headEnd = made.getDefiningOp();
     }

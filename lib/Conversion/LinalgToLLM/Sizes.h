@@ -102,6 +102,7 @@ private:
   bool isArgumentDim(unsigned symbol);
   mlir::Value materializeHere(mlir::OpBuilder &builder, mlir::Location loc,
                               const Size &size);
+  void setInsertionPointToHead(mlir::OpBuilder &builder) const;
 
   mlir::func::FuncOp function;
   llvm::SmallVector<Symbol> symbols;

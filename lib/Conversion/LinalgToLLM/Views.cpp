@@ -521,9 +521,3 @@ void llmir::raising::foldViewsOf(Elements &elements, Value root) {
     }
   }
 }
-
-void llmir::raising::eraseDead(Block &block) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (isOpTriviallyDead(&op))
-      op.erase();
-}

@@ -81,9 +81,6 @@ private:
 /// is no more than one.
 void foldViewsOf(Elements &elements, mlir::Value root);
 
-/// Erases ops of a block that nothing uses.
-void eraseDead(mlir::Block &block);
-
 } // namespace llmir::raising
 
 #endif // LLMIR_LIB_CONVERSION_LINALGTOLLM_VIEWS_H

@@ -18,6 +18,8 @@
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace llmir::llm;
 namespace json = llvm::json;
@@ -84,6 +86,9 @@ public:
     for (auto [index, type] : llvm::enumerate(function.getArgumentTypes())) {
       Facts facts = factsOf(type);
       facts.origins = {int64_t(index)};
+      // It may be the size of something.
+      if (type.isIndex())
+        facts.number = newUnknown();
       facts.isWhole = true;
       arguments.push_back(facts);
     }
@@ -97,6 +102,8 @@ public:
       for (const Size &size : facts.sizes)
         sizes.push_back(toJSON(size));
       input["sizes"] = std::move(sizes);
+      if (facts.number)
+        input["number"] = toJSON(*facts.number);
       inputs.push_back(std::move(input));
     }
     for (Type type : function.getResultTypes())
@@ -124,6 +131,14 @@ public:
 
   void equal(const Size &left, const Size &right) override {
     Size difference = resolve(left - right);
+    int64_t divisor = difference.constant;
+    for (auto [unknown, factor] : difference.factors)
+      divisor = std::gcd(divisor, factor);
+    if (divisor > 1) {
+      difference.constant /= divisor;
+      for (auto &[unknown, factor] : difference.factors)
+        factor /= divisor;
+    }
     // An unknown is what is left of the equation, one that is no product if
     // there is one: what a product is made of would be lost.
     std::optional<unsigned> chosen;
@@ -566,6 +581,8 @@ private:
           if (shape && isa<RankedTensorType>(reshape.getType()))
             setSizes(reshape.getResult(),
                      getAsOpFoldResult(shape.getElements()));
+          equal(elementsOf(reshape.getSource()),
+                elementsOf(reshape.getResult()));
           pass(reshape.getSource(), reshape.getResult(), true);
         })
         .Case([&](scf::ForOp loop) {
@@ -639,6 +656,14 @@ private:
     if (expr.getKind() == AffineExprKind::Mul)
       return multiply(*left, *right);
     return std::nullopt;
+  }
+
+  /// How many elements a tensor has.
+  Size elementsOf(Value tensor) {
+    Size product = 1;
+    for (const Size &size : SmallVector<Size>(factsAt(tensor).sizes))
+      product = multiply(product, size);
+    return product;
   }
 
   void setSizes(Value tensor, ArrayRef<OpFoldResult> sizes) {

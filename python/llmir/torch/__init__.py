@@ -12,7 +12,7 @@ Importing this makes `torch.compile(model, backend="llmir")` known too; where th
 package is installed, PyTorch finds it without.
 
 `llmir.torch.importer` takes modules and graphs, and `llmir.torch.forms` has the table
-of what is translated. Both packages are loaded when something here is first used.
+of what is translated. torch-mlir is loaded when something here is first used.
 """
 
 from __future__ import annotations
