@@ -59,6 +59,20 @@ struct Match {
   SmallVector<float> values;
 };
 
+/// Whether two rotations turn by the same angles at the same position.
+bool haveEqualAngles(const Match &a, const Match &b) {
+  return a.frequencies == b.frequencies && a.values == b.values &&
+         a.factor == b.factor && a.half == b.half;
+}
+
+/// The table of a rotation, as many rows as it has if each is of one position,
+/// and the row of each token.
+struct Table {
+  Match match;
+  Expr rows;
+  Value table, indices;
+};
+
 /// Whether a body has an op of this kind.
 template <typename... Ops> bool has(Operation *op) {
   if (isa<Ops...>(op))
@@ -87,8 +101,8 @@ private:
   bool arrange(Match &found, SmallVector<Expr> place, Value source);
   int wavesOf(Value value);
   LogicalResult replace(const Match &match);
-  std::pair<Value, Value> table(Emitter &emitter, const Match &match,
-                                OpBuilder &builder, Location loc);
+  Table table(Emitter &emitter, const Match &match, OpBuilder &builder,
+              Location loc);
 
   Expr variable(int64_t dim, Expr size) {
     Expr &found = variables[{dim, size}];
@@ -101,9 +115,9 @@ private:
   Expressions exprs;
   Elements elements;
   std::map<std::pair<int64_t, Expr>, Expr> variables;
-  /// Positions and tables that there are, by what they hold.
+  /// Positions that there are, by what they hold, and tables.
   DenseMap<Expr, Value> positions;
-  std::vector<std::pair<Match, std::pair<Value, Value>>> tables;
+  std::vector<Table> tables;
   DenseMap<Value, int> waves;
   /// What lies between a source and a root that were matched.
   DenseSet<Operation *> inside;
@@ -473,15 +487,13 @@ std::optional<Match> Raiser::match(Value root) {
 // The ops
 //===----------------------------------------------------------------------===//
 
-/// The table, and the position of each token in it.
-std::pair<Value, Value> Raiser::table(Emitter &emitter, const Match &match,
-                                      OpBuilder &builder, Location loc) {
-  for (auto &[other, made] : tables)
-    if (other.position == match.position && other.tokens == match.tokens &&
-        other.frequencies == match.frequencies &&
-        other.values == match.values && other.factor == match.factor &&
-        other.half == match.half)
-      return made;
+Table Raiser::table(Emitter &emitter, const Match &match, OpBuilder &builder,
+                    Location loc) {
+  for (const Table &other : tables)
+    if (other.match.position == match.position &&
+        other.match.tokens == match.tokens &&
+        haveEqualAngles(other.match, match))
+      return other;
   Value frequencies = match.frequencies;
   if (!frequencies)
     frequencies = builder.create<arith::ConstantOp>(
@@ -504,22 +516,27 @@ std::pair<Value, Value> Raiser::table(Emitter &emitter, const Match &match,
   for (Expr token : match.tokens)
     largest = exprs.substitute(largest, token,
                                exprs.sub(token->operands[0], exprs.integer(1)));
-  std::pair<Value, Value> made;
+  Table made = {match, nullptr, nullptr, nullptr};
   if (exprs.isNotNegative(match.position) &&
       exprs.isNotNegative(exprs.sub(largest, match.position))) {
-    Expr size = exprs.add(largest, exprs.integer(1));
-    std::optional<int64_t> rows = exprs.asInteger(size);
-    Value length = rows ? Value() : emitter.index(size);
-    made = {builder.create<llmir::llm::RopeTableOp>(
-                loc,
-                RankedTensorType::get(
-                    {rows.value_or(ShapedType::kDynamic), 2, match.half},
-                    builder.getF32Type()),
-                frequencies, length, /*theta=*/FloatAttr(),
-                /*scaling=*/llmir::llm::RopeScalingAttr(),
-                match.factor == 1.0 ? FloatAttr()
-                                    : builder.getF64FloatAttr(match.factor)),
-            flat(match.position)};
+    made.rows = exprs.add(largest, exprs.integer(1));
+    made.indices = flat(match.position);
+    for (const Table &other : tables)
+      if (other.rows == made.rows && haveEqualAngles(other.match, match))
+        made.table = other.table;
+    if (!made.table) {
+      std::optional<int64_t> rows = exprs.asInteger(made.rows);
+      Value length = rows ? Value() : emitter.index(made.rows);
+      made.table = builder.create<llmir::llm::RopeTableOp>(
+          loc,
+          RankedTensorType::get(
+              {rows.value_or(ShapedType::kDynamic), 2, match.half},
+              builder.getF32Type()),
+          frequencies, length, /*theta=*/FloatAttr(),
+          /*scaling=*/llmir::llm::RopeScalingAttr(),
+          match.factor == 1.0 ? FloatAttr()
+                              : builder.getF64FloatAttr(match.factor));
+    }
   } else {
     // A row for each token.
     MLIRContext *context = builder.getContext();
@@ -547,9 +564,10 @@ std::pair<Value, Value> Raiser::table(Emitter &emitter, const Match &match,
     Expr place = exprs.integer(0);
     for (Expr token : match.tokens)
       place = exprs.add(exprs.mul(place, token->operands[0]), token);
-    made = {rows ? emitter.reshape(rows, sizes) : Value(), flat(place)};
+    made.table = rows ? emitter.reshape(rows, sizes) : Value();
+    made.indices = flat(place);
   }
-  tables.push_back({match, made});
+  tables.push_back(made);
   return made;
 }
 
@@ -558,7 +576,7 @@ LogicalResult Raiser::replace(const Match &match) {
   builder.setInsertionPointAfterValue(match.root);
   Location loc = match.root.getLoc();
   Emitter emitter(elements, builder, loc);
-  auto [table, positions] = this->table(emitter, match, builder, loc);
+  Table angles = table(emitter, match, builder, loc);
   SmallVector<Expr> ordered = match.tokens, sizes;
   ordered.append({match.head, match.dim});
   Expr count = exprs.integer(1);
@@ -569,12 +587,12 @@ LogicalResult Raiser::replace(const Match &match) {
   SmallVector<Expr> flat = {count, match.head->operands[0],
                             match.dim->operands[0]};
   Value input = emitter.layOut(match.layout, ordered, flat);
-  if (!table || !positions || !input)
+  if (!angles.table || !angles.indices || !input)
     return failure();
   auto type = cast<RankedTensorType>(match.root.getType());
   Value rotated = builder.create<llmir::llm::RopeOp>(
       loc, cast<RankedTensorType>(input.getType()).clone(type.getElementType()),
-      input, table, positions, match.interleaved);
+      input, angles.table, angles.indices, match.interleaved);
 
   // To the root's own dimensions and their order.
   bool hasHead = llvm::is_contained(match.variables, match.head);
