@@ -53,7 +53,9 @@ Library::Library(const std::string &path, const char *symbol) {
     error = "was compiled for ABI version " + std::to_string(*version) +
             ", and this runtime has " + std::to_string(LLMIR_ABI_VERSION) +
             "; compile the model again";
-  else if (!(entry = dlsym(library, symbol)))
+  else
+    entry = dlsym(library, symbol);
+  if (error.empty() && !entry)
     error = "is not a compiled model: it has no symbol " + std::string(symbol);
   if (!error.empty()) {
     dlclose(library);

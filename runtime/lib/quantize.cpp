@@ -222,13 +222,13 @@ LLMIR_INLINE void addErrors(float *x, const float *factors, int64_t stride,
   constexpr int vectors = panelColumns / width;
   Floats sums[Inputs][vectors] = {};
   for (int64_t i = begin; i < end; ++i)
-    for (int v = 0; v < vectors; ++v) {
+    for (int64_t v = 0; v < vectors; ++v) {
       Floats error = load(errors + i * panelColumns + v * width);
-      for (int j = 0; j < Inputs; ++j)
+      for (int64_t j = 0; j < Inputs; ++j)
         sums[j][v] += error * factors[j * stride + i];
     }
-  for (int j = 0; j < Inputs; ++j)
-    for (int v = 0; v < vectors; ++v) {
+  for (int64_t j = 0; j < Inputs; ++j)
+    for (int64_t v = 0; v < vectors; ++v) {
       float *at = x + j * panelColumns + v * width;
       store(at, load(at) + sums[j][v]);
     }

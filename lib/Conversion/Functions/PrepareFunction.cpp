@@ -205,8 +205,7 @@ static bool isAsserted(Value value, StringRef message, Operation *op) {
       for (Operation *assertion : extract->getUsers())
         if (auto found = dyn_cast<cf::AssertOp>(assertion))
           if (found.getMsg() == message &&
-              found->getBlock() == op->getBlock() &&
-              found->isBeforeInBlock(op))
+              found->getBlock() == op->getBlock() && found->isBeforeInBlock(op))
             return true;
   }
   return false;

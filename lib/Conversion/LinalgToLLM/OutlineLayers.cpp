@@ -249,9 +249,7 @@ private:
     return best;
   }
 
-  bool isState(Value value) const {
-    return states.contains(value);
-  }
+  bool isState(Value value) const { return states.contains(value); }
 
   void outline(ArrayRef<const Segment *> layers) {
     const Segment &first = *layers.front();

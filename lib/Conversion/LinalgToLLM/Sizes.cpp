@@ -460,10 +460,9 @@ void SizeAnalysis::setInsertionPointToHead(OpBuilder &builder) const {
     return builder.setInsertionPointAfter(headEnd);
   // Constants stay first, and so in their order.
   Block &entry = function->getRegion(0).front();
-  builder.setInsertionPoint(&entry,
-                            llvm::find_if_not(entry, [](Operation &op) {
-                              return op.hasTrait<OpTrait::ConstantLike>();
-                            }));
+  builder.setInsertionPoint(&entry, llvm::find_if_not(entry, [](Operation &op) {
+    return op.hasTrait<OpTrait::ConstantLike>();
+  }));
 }
 
 void SizeAnalysis::assertUnified() {
