@@ -76,6 +76,7 @@ void llmir::buildOptimizePipeline(OpPassManager &manager,
                                   const OptimizePipelineOptions &options) {
   addCleanup(manager);
   manager.addPass(llm::createLLMVerifyCacheUses());
+  manager.addPass(llm::createLLMOptimizeKVCache());
   if (options.kvCacheDtype != "auto")
     manager.addPass(llm::createLLMQuantizeKVCache({options.kvCacheDtype}));
   buildFuseAttentionPipeline(manager, options);

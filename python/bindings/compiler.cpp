@@ -583,6 +583,14 @@ private:
       }
       return result;
     }
+    if (auto key = entry.getAs<StringAttr>("frequencies")) {
+      auto factor = entry.getAs<FloatAttr>("attention_factor");
+      result["kind"] = "rope_table";
+      result["frequencies"] = key.getValue().str();
+      result["attention_factor"] = factor ? factor.getValueAsDouble() : 1.0;
+      result["positions"] = type.getDimSize(0);
+      return result;
+    }
     nb::list sources;
     bool transposed = entry.get("transposed") != nullptr;
     SmallVector<int64_t> shape;

@@ -111,6 +111,10 @@ def check_facts(model: Mapping[str, Any]) -> None:
     ends = model.get("eos_token_ids")
     if not isinstance(ends, list) or not all(_is_int(end, 0, last) for end in ends):
         raise refuse("eos_token_ids", f"a list of integers from 0 to {last}")
+    # What of the cache is kept; without it, all.
+    most = SIZES["max_model_len"]
+    if "kv_cache_window" in model and not _is_int(model["kv_cache_window"], 1, most):
+        raise refuse("kv_cache_window", f"a positive integer, at most {most}")
     begin = model.get("bos_token_id")
     if begin is not None and not _is_int(begin, 0, 2**31 - 1):
         raise refuse("bos_token_id", "an integer of 32 bits that is 0 or more")

@@ -26,7 +26,17 @@ Sequence::~Sequence() { close(); }
 
 void Sequence::shrink(size_t numBlocks) {
   for (; blocks.size() > numBlocks; blocks.pop_back())
-    allocator->release(blocks.back());
+    if (blocks.back() >= 0)
+      allocator->release(blocks.back());
+  passedBlocks = std::min(passedBlocks, numBlocks);
+}
+
+/// Gives the first blocks back. Their places in the table stay.
+void Sequence::forget(size_t numBlocks) {
+  for (; passedBlocks < numBlocks; ++passedBlocks) {
+    allocator->release(blocks[passedBlocks]);
+    blocks[passedBlocks] = -1;
+  }
 }
 
 void Sequence::close() {
@@ -62,6 +72,17 @@ static int64_t blocksFor(int64_t tokens, int64_t blockSize) {
   return (tokens + blockSize - 1) / blockSize;
 }
 
+/// The most blocks that a sequence holds at once. A step of a window begins in
+/// the midst of a block.
+static int64_t mostBlocks(const Manifest &manifest) {
+  int64_t all = blocksFor(manifest.maxModelLen, manifest.cacheBlockSize);
+  if (manifest.cacheWindow == 0)
+    return all;
+  return std::min(
+      all, 1 + blocksFor(manifest.cacheWindow - 1 + manifest.maxBatchTokens,
+                         manifest.cacheBlockSize));
+}
+
 /// The cache's config, after a look at the memory: a process that takes more
 /// than there is would be killed in the middle of its work.
 static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
@@ -74,7 +95,7 @@ static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
   config.blockSize = manifest.cacheBlockSize;
   config.numBlocks = 1;
   int64_t blockBytes = PagedKVCache::bytesPerBlock(config);
-  int64_t one = blocksFor(manifest.maxModelLen, config.blockSize);
+  int64_t one = mostBlocks(manifest);
   config.numBlocks = numBlocks > 0 ? numBlocks : one;
 
   int64_t available = readMemory().available;
@@ -150,8 +171,18 @@ int64_t Engine::countLogits(const StepItem *items, size_t count) {
 int64_t Engine::blocksNeeded(const Sequence &sequence,
                              int64_t numTokens) const {
   int64_t blockSize = cache->config().blockSize;
+  int64_t passed = blocksPassed(sequence.cachedTokens) - sequence.passedBlocks;
   return blocksFor(sequence.cachedTokens + numTokens, blockSize) -
-         int64_t(sequence.blocks.size());
+         int64_t(sequence.blocks.size()) - passed;
+}
+
+/// How many blocks the token after `length` others, and those behind it, do not
+/// see.
+size_t Engine::blocksPassed(int64_t length) const {
+  int64_t window = loaded->manifest().cacheWindow;
+  if (window == 0 || length < window)
+    return 0;
+  return (length - window + 1) / cache->config().blockSize;
 }
 
 void Engine::validate(const StepItem *items, size_t count) {
@@ -242,12 +273,19 @@ void Engine::run(const StepItem *items, size_t count, float *logits,
   contextLens.clear();
   logitRows.clear();
   rowStarts.assign(1, 0);
+  // What one sequence gives back another may need.
+  for (size_t i = 0; i < count; ++i) {
+    Sequence &sequence = *items[i].sequence;
+    sequence.forget(blocksPassed(sequence.cachedTokens));
+  }
   for (size_t i = 0; i < count; ++i) {
     Sequence &sequence = *items[i].sequence;
     int64_t tokens = items[i].numTokens;
     allocator->allocate(blocksNeeded(sequence, tokens), sequence.blocks);
     int32_t *table = blockTable.data() + i * tableWidth;
-    std::copy(sequence.blocks.begin(), sequence.blocks.end(), table);
+    // Nothing is read of a block that was given back.
+    std::transform(sequence.blocks.begin(), sequence.blocks.end(), table,
+                   [](int32_t block) { return std::max(block, 0); });
     std::fill(table + sequence.blocks.size(), table + tableWidth, 0);
     for (int64_t t = 0; t < tokens; ++t) {
       int64_t position = sequence.cachedTokens + t;
@@ -300,6 +338,12 @@ void Engine::truncate(Sequence &sequence, int64_t length) {
     throw std::invalid_argument(
         "a sequence of " + std::to_string(sequence.cachedTokens) +
         " tokens cannot be truncated to " + std::to_string(length));
+  if (length > 0 && blocksPassed(length) < sequence.passedBlocks)
+    throw std::invalid_argument(
+        "a sequence of " + std::to_string(sequence.cachedTokens) +
+        " tokens cannot be truncated to " + std::to_string(length) +
+        ": what a window of " + std::to_string(loaded->manifest().cacheWindow) +
+        " positions sees there was given up already");
   sequence.shrink(blocksFor(length, cache->config().blockSize));
   sequence.cachedTokens = length;
 }

@@ -315,6 +315,8 @@ Manifest parseManifest(const std::string &text, const std::string &path) {
   m.dtype = model.dtype("dtype");
   m.maxModelLen = model.integer("max_model_len", 1, int64_t(1) << 28);
   m.eosTokenIds = model.tokenIds("eos_token_ids", m.vocabSize);
+  if (model.json.contains("kv_cache_window"))
+    m.cacheWindow = model.integer("kv_cache_window", 1, int64_t(1) << 28);
   if (m.numHeads % m.numKVHeads)
     model.fail("'model.num_heads' must be a multiple of "
                "'model.num_kv_heads'");

@@ -389,6 +389,67 @@ TEST_F(EngineTest, LengthAndBlocksRunOut) {
   EXPECT_EQ(engine.numFreeBlocks(), 6);
 }
 
+TEST_F(EngineTest, AWindowLetsBlocksGo) {
+  changeManifest("\"bos_token_id\": 0", "\"kv_cache_window\": 6");
+  Engine engine(load(), 1, 4);
+  auto a = engine.newSequence(), b = engine.newSequence();
+  std::vector<int32_t> ids(20, 1);
+  auto run = [&](Sequence &sequence, int64_t tokens) {
+    return engine.step({{&sequence, ids.data(), tokens, false}});
+  };
+  run(*a, 9);
+  EXPECT_EQ(engine.numFreeBlocks(), 1);
+  // Position 9 sees 4 to 9: the block of 0 to 3 is passed, and gives the room
+  // for 9 to 16.
+  EXPECT_EQ(engine.blocksNeeded(*a, 8), 1);
+  EXPECT_EQ(a->blockTable().size(), 3u);
+  std::vector<float> logits = run(*a, 8);
+  EXPECT_EQ(a->blockTable().size(), 5u);
+  EXPECT_EQ(a->blockTable()[0], -1);
+  EXPECT_EQ(row(logits, 0)[5], 0); // the first block, which is read no more
+  EXPECT_EQ(engine.numFreeBlocks(), 0);
+  // Back to where the last step began, and not to what saw more.
+  EXPECT_THROW(engine.truncate(*a, 8), std::invalid_argument);
+  EXPECT_EQ(a->length(), 17);
+  engine.truncate(*a, 9);
+  EXPECT_EQ(engine.numFreeBlocks(), 2);
+  run(*a, 8);
+  // 12 to 17 are left of 17 positions: two blocks, and fewer than none needed.
+  EXPECT_EQ(engine.blocksNeeded(*a, 1), -2);
+  logits = run(*a, 1);
+  EXPECT_EQ(engine.numFreeBlocks(), 2);
+  EXPECT_EQ(row(logits, 0)[2], a->blockTable()[4] * 4 + 1);
+  // To the start, there is nothing to be seen.
+  engine.truncate(*a, 0);
+  EXPECT_EQ(engine.numFreeBlocks(), 4);
+  // What one gives back, the other takes in the same step.
+  run(*a, 9);
+  run(*b, 4);
+  EXPECT_EQ(engine.numFreeBlocks(), 0);
+  EXPECT_THROW(run(*b, 1), std::runtime_error);
+  engine.step(
+      {{b.get(), ids.data(), 1, false}, {a.get(), ids.data(), 1, false}});
+  EXPECT_EQ(engine.numFreeBlocks(), 0);
+  a->close();
+  b->close();
+  EXPECT_EQ(engine.numFreeBlocks(), 4);
+}
+
+TEST_F(EngineTest, AWindowBoundsTheCache) {
+  changeManifest("\"bos_token_id\": 0", "\"kv_cache_window\": 6");
+  changeManifest("\"max_batch_tokens\": 12", "\"max_batch_tokens\": 4");
+  // 5 positions before a step and its 4 tokens, from the midst of a block on.
+  EXPECT_EQ(Engine(load(), 1, 0).numBlocks(), 8 * 4);
+  Engine engine(load(), 1, 4);
+  auto a = engine.newSequence();
+  std::vector<int32_t> ids(4, 1);
+  for (int64_t first : {3, 4, 4, 4, 4, 1})
+    engine.step({{a.get(), ids.data(), first, false}});
+  EXPECT_EQ(a->length(), 20);
+  changeManifest("\"kv_cache_window\": 6", "\"kv_cache_window\": 0");
+  expectRefused({"'model.kv_cache_window'", "0"});
+}
+
 TEST_F(EngineTest, SequencesMayOutliveTheEngine) {
   auto engine = std::make_unique<Engine>(load(), 1, 0);
   EXPECT_GE(engine->numBlocks(), 5);

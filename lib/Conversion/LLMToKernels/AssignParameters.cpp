@@ -31,7 +31,9 @@ struct AssignParametersPass
     ModuleOp module = getOperation();
     if (module->hasAttr("llm.weights")) {
       WalkResult left = module.walk([](Operation *op) {
-        if (!isWeight(op))
+        auto table = dyn_cast<RopeTableOp>(op);
+        bool isWeight = isa<ParameterOp>(op) || (table && table.isOfWeights());
+        if (!isWeight)
           return WalkResult::advance();
         op->emitError("has come too late: the weights have their places");
         return WalkResult::interrupt();
@@ -44,9 +46,7 @@ struct AssignParametersPass
         MemRefType::get({ShapedType::kDynamic}, builder.getI8Type());
     llmir::appendArgumentToAll(module, bytesType);
 
-    WalkResult result = module.walk([&](Operation *op) {
-      if (!isWeight(op))
-        return WalkResult::advance();
+    auto assign = [&](Operation *op) {
       auto function = op->getParentOfType<func::FuncOp>();
       if (!function || function->getParentOp() != module) {
         op->emitError("must be in a function of the module");
@@ -74,7 +74,18 @@ struct AssignParametersPass
       }
       replaceByView(op, offset);
       return WalkResult::advance();
+    };
+    // Tables first: what only they are made of is no weight of its own.
+    WalkResult result = module.walk([&](RopeTableOp op) {
+      return op.isOfWeights() ? assign(op) : WalkResult::advance();
     });
+    if (!result.wasInterrupted())
+      result = module.walk([&](ParameterOp op) {
+        if (!tableParameters.contains(op) || !op->use_empty())
+          return assign(op);
+        op->erase();
+        return WalkResult::advance();
+      });
     if (result.wasInterrupted())
       return signalPassFailure();
     module->setAttr("llm.weights", builder.getArrayAttr(entries));
@@ -83,13 +94,6 @@ struct AssignParametersPass
   }
 
 private:
-  /// Whether `op` is known when compiling. A table of frequencies that are an
-  /// operand is computed when it runs.
-  static bool isWeight(Operation *op) {
-    auto table = dyn_cast<RopeTableOp>(op);
-    return isa<ParameterOp>(op) || (table && !table.getFrequencies());
-  }
-
   static bool isEachShards(ParameterOp op) {
     std::optional<ArrayAttr> slices = op.getSlices();
     return slices &&
@@ -114,7 +118,15 @@ private:
         entry.set("panels", parameter.getPanelsTypeAttr());
     } else {
       auto table = cast<RopeTableOp>(op);
-      entry.set("theta", table.getThetaAttr());
+      if (table.getFrequencies()) {
+        auto parameter = table.getFrequencies().getDefiningOp<ParameterOp>();
+        tableParameters.insert(parameter);
+        entry.set("frequencies", parameter.getKeysAttr()[0]);
+      }
+      if (table.getThetaAttr())
+        entry.set("theta", table.getThetaAttr());
+      if (table.getAttentionFactorAttr())
+        entry.set("attention_factor", table.getAttentionFactorAttr());
       if (table.getScalingAttr())
         entry.set("scaling", table.getScalingAttr());
     }
@@ -148,6 +160,8 @@ private:
   }
 
   DenseMap<Attribute, int64_t> offsets;
+  /// Of frequencies.
+  DenseSet<Operation *> tableParameters;
   SmallVector<Attribute> entries;
   int64_t size = 0;
 };

@@ -42,7 +42,7 @@ struct ConvertLLMToLinalgPass
     // Tables of a compiled model lie among its weights, but those that are
     // made of other tensors.
     target.addDynamicallyLegalOp<RopeTableOp>(
-        [&](RopeTableOp op) { return keepKernels && !op.getFrequencies(); });
+        [&](RopeTableOp op) { return keepKernels && op.isOfWeights(); });
     RewritePatternSet patterns(&getContext());
     llmir::populateLLMToLinalgPatterns(patterns);
     if (failed(applyPartialConversion(getOperation(), target,

@@ -91,6 +91,15 @@ LogicalResult RopeScalingAttr::verify(
   return success();
 }
 
+bool RopeTableOp::isOfWeights() {
+  if (!getFrequencies())
+    return true;
+  auto parameter = getFrequencies().getDefiningOp<ParameterOp>();
+  return parameter && !getLength() && !parameter.getSlices() &&
+         parameter.getFileTypes().size() == 1 &&
+         Type(parameter.getFileTypes().front()) == getFrequencies().getType();
+}
+
 LogicalResult RopeTableOp::verify() {
   auto type = cast<RankedTensorType>(getTable().getType());
   if (type.getRank() != 3 || type.isDynamicDim(2) || type.getDimSize(0) == 0 ||

@@ -372,3 +372,42 @@ module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64,
     return %e, %kv : tensor<?x64xf32>, !kv
   }
 }
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+// What lies behind the window is given to others.
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, kv_cache_window = 8 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    %a = llm.paged_attention %q, %kv, %blocks, %lens rows %starts {window = 8 : i64}
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    // expected-error @+1 {{reads 9 positions of the cache, but kv_cache_window is 8}}
+    %b = llm.paged_attention %q, %kv, %blocks, %lens rows %starts {window = 9 : i64}
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 2, 2, 4, 16, 64>
+
+module attributes {llm.model = {vocab_size = 64 : i64, max_model_len = 64 : i64, kv_cache_window = 8 : i64}} {
+  func.func @step(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                  %blocks: tensor<?x?xi32>, %lens: tensor<?xi32>, %starts: tensor<?xi32>,
+                  %rows: tensor<?xi32>, %kv: !kv) -> (tensor<?x64xf32>, !kv) {
+    %w = llm.parameter "model"::"w" : tensor<64x64xf32>
+    %e = llm.embedding %ids, %w : (tensor<?xi32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+    %q = tensor.expand_shape %e [[0], [1, 2]] : tensor<?x64xf32> into tensor<?x16x4xf32>
+    // expected-error @+1 {{reads all of the cache, but kv_cache_window is 8}}
+    %b = llm.paged_attention %q, %kv, %blocks, %lens rows %starts
+      : (tensor<?x16x4xf32>, !kv, tensor<?x?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x16x4xf32>
+    return %e, %kv : tensor<?x64xf32>, !kv
+  }
+}

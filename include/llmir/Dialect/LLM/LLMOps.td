@@ -147,6 +147,11 @@ def LLM_RopeTableOp
     (`frequencies` $frequencies^)? (`length` $length^)? attr-dict `:`
     custom<TableType>(type($frequencies), type($length), type($table))
   }];
+  let extraClassDeclaration = [{
+    /// Whether the values are known once the weights are: they follow from
+    /// attributes, or from a whole parameter that is f32 in its file.
+    bool isOfWeights();
+  }];
   let hasVerifier = 1;
 }
 

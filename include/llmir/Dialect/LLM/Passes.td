@@ -125,7 +125,28 @@ def LLMIntroduceKVCache : Pass<"llm-introduce-kv-cache", "::mlir::ModuleOp"> {
     becomes
 
     ```mlir
-    ...
+    module attributes {llm.model = {architecture = "causal_lm", dtype = "f32",
+        eos_token_ids = [], head_dim = 4 : i64, hidden_size = 4 : i64,
+        max_model_len = 64 : i64, num_heads = 1 : i64, num_kv_heads = 1 : i64,
+        num_layers = 1 : i64, vocab_size = 8 : i64}} {
+      func.func @step(%arg0: tensor<?xi32>, %arg1: tensor<?xi32>, %arg2:
+          tensor<?xi32>, %arg3: tensor<?x?xi32>, %arg4: tensor<?xi32>, %arg5:
+          tensor<?xi32>, %arg6: tensor<?xi32>, %arg7: !llm.paged_kv_cache<f32,
+          1, 1, 4, 16, 64>) -> (tensor<?x8xf32>, ...) {
+        %0 = llm.parameter "model"::"embed" : tensor<8x4xf32>
+        %1 = llm.embedding %arg0, %0 : (tensor<?xi32>, tensor<8x4xf32>) ->
+            tensor<?x4xf32>
+        %expanded = tensor.expand_shape %1 [[0], [1, 2]] : ...
+        %result = llm.append_kv %arg7, %expanded, %expanded slots %arg2 : ...
+        %2 = llm.paged_attention %expanded, %result, %arg3, %arg4 rows %arg5 : ...
+        %collapsed = tensor.collapse_shape %2 [[0], [1, 2]] : ...
+        %3 = llm.embedding %arg6, %collapsed : (tensor<?xi32>, tensor<?x4xf32>)
+            -> tensor<?x4xf32>
+        %4 = llm.linear %3, %0 : (tensor<?x4xf32>, tensor<8x4xf32>) ->
+            tensor<?x8xf32>
+        return %4, %result : ...
+      }
+    }
     ```
   }];
   let options = [
@@ -497,6 +518,78 @@ def LLMQuantizeKVCache : Pass<"llm-quantize-kv-cache", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"numChanged", "num-changed", "Number of types of caches changed">
   ];
+}
+
+def LLMOptimizeKVCache : Pass<"llm-optimize-kv-cache", "::mlir::ModuleOp"> {
+  let summary = "Spare what a program does with its cache for nothing";
+  let description = [{
+    * An `llm.attention` over what one `llm.lookup_kv` has gathered becomes an
+      `llm.paged_attention`, where it sees just what each sequence has: it is
+      causal and all lengths are the constant number of positions looked up, or
+      these are those of the longest sequence and a mask of i1 says
+      `key <= seq_len - queries + query`. Over caches of f32 and f16 only, since
+      over others a paged attention rounds what the softmax makes.
+    * An `llm.lookup_kv` that nothing reads is dropped.
+    * Two appends to a layer with no read in between become one: by the same
+      slots the second alone, which overwrites the first; by slots, keys and
+      values that are the first rows and the rest of the same tensors, that of
+      the whole tensors; by the same `seq_ids`, if that is one sequence, whose
+      blocks are then the same, that of both sets of tokens end to end.
+    * If every attention has a window, the longest of them becomes the fact
+      `kv_cache_window` of `llm.model`. The runtime then gives blocks that lie
+      behind it to others, and a sequence takes no more of them than its window
+      and its new tokens need. Layers share blocks, so one layer that sees
+      everything keeps everything.
+    * With `block-size=auto`, blocks get the size with the least
+
+          length / size * 256 + size / 2 * bytes
+
+      for half of `max_seq_len` or the window, whichever is less, as length, and
+      the bytes that a head's keys take at one position. The first term is what
+      the starts of stretches of memory cost: each block is one for each head, and
+      a start costs about as much as reading 256 bytes (four lines that a
+      prefetcher has not foreseen). The second is the half block that is
+      empty at the end of a sequence. Sizes are 8, 16, 32 and 64, the positions
+      that the attention kernel takes at once. A program that gives out blocks
+      itself, or whose block tables have a constant width, keeps its size.
+
+    ```mlir
+    !kv = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
+    func.func @decode(%kv: !kv, %q: tensor<2x1x4x4xf32>, %blocks: tensor<2x4xi32>)
+        -> tensor<2x1x4x4xf32> {
+      %lens = arith.constant dense<64> : tensor<2xi32>
+      %k, %v = llm.lookup_kv %kv, %blocks, %lens
+        : (!kv, tensor<2x4xi32>, tensor<2xi32>)
+        -> (tensor<2x64x2x4xf32>, tensor<2x64x2x4xf32>)
+      %o = llm.attention %q, %k, %v {causal}
+        : (tensor<2x1x4x4xf32>, tensor<2x64x2x4xf32>, tensor<2x64x2x4xf32>)
+        -> tensor<2x1x4x4xf32>
+      return %o : tensor<2x1x4x4xf32>
+    }
+    ```
+
+    becomes
+
+    ```mlir
+    func.func @decode(%arg0: !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>, %arg1:
+        tensor<2x1x4x4xf32>, %arg2: tensor<2x4xi32>) -> tensor<2x1x4x4xf32> {
+      %cst = arith.constant dense<64> : tensor<2xi32>
+      %0 = llm.paged_attention %arg1, %arg0, %arg2, %cst : ...
+      return %0 : tensor<2x1x4x4xf32>
+    }
+    ```
+  }];
+  let options = [
+    Option<"blockSize", "block-size", "std::string", "\"keep\"",
+           "keep, which leaves blocks as they are, or auto">
+  ];
+  let statistics = [
+    Statistic<"numPaged", "num-paged", "Number of attentions that read the cache">,
+    Statistic<"numDropped", "num-dropped", "Number of lookups dropped">,
+    Statistic<"numMerged", "num-merged", "Number of appends merged">,
+    Statistic<"numResized", "num-resized", "Number of caches with other blocks">
+  ];
+  let dependentDialects = ["::mlir::tensor::TensorDialect"];
 }
 
 def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {

@@ -7,28 +7,22 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
-#include "mlir/Support/LogicalResult.h"
 #include "llvm/ADT/StringSwitch.h"
 
 namespace llmir::llm {
 
-/// The type of a cache's elements: int8, int4, f32, bf16 or f16; null for auto,
-/// and a failure for anything else.
-inline mlir::FailureOr<mlir::Type> parseCacheDtype(mlir::MLIRContext *context,
-                                                   llvm::StringRef name) {
+/// The type of a cache's elements, which is called int8, int4, f32, bf16 or
+/// f16; null for any other name.
+inline mlir::Type parseCacheDtype(mlir::MLIRContext *context,
+                                  llvm::StringRef name) {
   mlir::Builder builder(context);
-  if (name == "auto")
-    return mlir::Type();
-  auto type = llvm::StringSwitch<mlir::Type>(name)
-                  .Case("int8", builder.getI8Type())
-                  .Case("int4", builder.getIntegerType(4))
-                  .Case("f32", builder.getF32Type())
-                  .Case("bf16", builder.getBF16Type())
-                  .Case("f16", builder.getF16Type())
-                  .Default(mlir::Type());
-  if (!type)
-    return mlir::failure();
-  return type;
+  return llvm::StringSwitch<mlir::Type>(name)
+      .Case("int8", builder.getI8Type())
+      .Case("int4", builder.getIntegerType(4))
+      .Case("f32", builder.getF32Type())
+      .Case("bf16", builder.getBF16Type())
+      .Case("f16", builder.getF16Type())
+      .Default(mlir::Type());
 }
 
 } // namespace llmir::llm

@@ -3,6 +3,7 @@
 // What a cache holds is in its type alone, so another type is another cache:
 // this replaces it wherever it stands, in values, signatures and attributes.
 
+#include "CacheDtype.h"
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/Dialect/LLM/Passes.h"
 
@@ -22,14 +23,7 @@ struct QuantizeKVCachePass
   using LLMQuantizeKVCacheBase::LLMQuantizeKVCacheBase;
 
   void runOnOperation() override {
-    Builder builder(&getContext());
-    Type element = llvm::StringSwitch<Type>(dtype)
-                       .Case("int8", builder.getI8Type())
-                       .Case("int4", builder.getIntegerType(4))
-                       .Case("f32", builder.getF32Type())
-                       .Case("bf16", builder.getBF16Type())
-                       .Case("f16", builder.getF16Type())
-                       .Default(Type());
+    Type element = parseCacheDtype(&getContext(), dtype);
     if (!element) {
       emitError(UnknownLoc::get(&getContext()))
           << "llm-quantize-kv-cache: dtype must be int8, int4, f32, bf16 or "

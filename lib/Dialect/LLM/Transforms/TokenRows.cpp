@@ -152,6 +152,10 @@ static std::optional<int64_t> continuedDimension(BlockArgument argument) {
 void TokenRows::readArguments(func::FuncOp entry) {
   Value ids;
   numPasts = entry.getNumArguments();
+  for (Type result : entry.getResultTypes())
+    if (auto type = dyn_cast<RankedTensorType>(result);
+        type && type.getRank() <= 3 && type.getRank() > 1)
+      numIds = std::max(numIds, type.getShape().back());
   for (BlockArgument argument : entry.getArguments()) {
     RankedTensorType type = tensorType(argument);
     RowFact fact;
@@ -258,6 +262,17 @@ void TokenRows::read(Operation *op) {
     return readReshape(op);
   if (inherit(op))
     return;
+  if (auto table = dyn_cast<RopeTableOp>(op)) {
+    // As long as all positions of a call; a step's has all that there are.
+    Extent all = pastIsGiven ? Extent::context : Extent::tokens;
+    if (table.getLength() && extentOf(of(table.getLength()).sum) != all)
+      return fail(op, "is no table of all positions");
+    if (table.getFrequencies() && !of(table.getFrequencies()).isPlain())
+      return fail(op, "has frequencies that are not the same for all tokens");
+    RowFact fact;
+    fact.extents.assign(3, Extent::other);
+    return set(table, fact);
+  }
   if (isa<linalg::LinalgOp>(op))
     return readStructured(op);
   if (isa<AttentionOp>(op))
@@ -431,6 +446,23 @@ static std::optional<bool> compare(arith::CmpIPredicate predicate, const Sum &a,
   return std::nullopt;
 }
 
+/// A sum that is held at or below a bound, where that changes nothing in a
+/// step: ids are below it, and positions are in a step that is not longer.
+std::optional<Sum> TokenRows::bounded(const Sum &sum,
+                                      std::optional<int64_t> bound) {
+  if (!bound)
+    return std::nullopt;
+  if (sum == Sum::of(Sum::id) && *bound >= numIds - 1)
+    return sum;
+  int64_t factor = sum.factors[Sum::token], first = sum.factors[Sum::one];
+  if (factor <= 0 || sum.factors[Sum::id] != 0 || !isKnownToStep(sum) ||
+      *bound < first)
+    return std::nullopt;
+  int64_t positions = (*bound - first) / factor + 1;
+  boundOfPositions = std::min(positions, boundOfPositions.value_or(positions));
+  return sum;
+}
+
 /// The sum that an op on integers makes of sums, if it is one.
 std::optional<Sum> TokenRows::sumOf(Operation *op) {
   APInt constant;
@@ -461,6 +493,8 @@ std::optional<Sum> TokenRows::sumOf(Operation *op) {
   if (isa<arith::MaxSIOp>(op) && operands[0].isNonNegative() &&
       operands[1] == Sum())
     return operands[0];
+  if (isa<arith::MinSIOp>(op))
+    return bounded(operands[0], operands[1].asConstant());
   if (auto apply = dyn_cast<affine::AffineApplyOp>(op)) {
     unsigned dims = apply.getAffineMap().getNumDims();
     return evaluate(apply.getAffineMap().getResult(0),
@@ -584,7 +618,7 @@ void TokenRows::readStructured(Operation *op) {
     element.extents.clear();
     set(argument, element);
   }
-  readBody(op, *body, loops);
+  readBody(*body, loops);
   bool sums = !llvm::is_contained(iterators, utils::IteratorType::reduction);
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     const RowFact &yielded = of(body->getTerminator()->getOperand(i));
@@ -602,7 +636,7 @@ void TokenRows::readStructured(Operation *op) {
   }
 }
 
-void TokenRows::readBody(Operation *op, Block &body, ArrayRef<Extent> loops) {
+void TokenRows::readBody(Block &body, ArrayRef<Extent> loops) {
   for (Operation &inner : body) {
     if (auto index = dyn_cast<linalg::IndexOp>(inner)) {
       RowFact fact;
@@ -637,7 +671,6 @@ void TokenRows::readBody(Operation *op, Block &body, ArrayRef<Extent> loops) {
       fail(&inner, "is not known to treat each token by itself");
     }
   }
-  (void)op;
 }
 
 /// Those of extents that count something of the batch, the rows taken apart.

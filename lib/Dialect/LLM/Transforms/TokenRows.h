@@ -69,8 +69,7 @@ struct Sum {
   }
   /// All terms are sizes or indices, so the sum is none of them less.
   bool isNonNegative() const {
-    return llvm::all_of(factors, [](int64_t factor) { return factor >= 0; }) &&
-           factors[id] == 0;
+    return llvm::all_of(factors, [](int64_t factor) { return factor >= 0; });
   }
   bool operator==(const Sum &other) const { return factors == other.factors; }
   bool operator!=(const Sum &other) const { return !(*this == other); }
@@ -129,6 +128,9 @@ public:
   bool isKnownToStep(const Sum &sum) const;
   /// Whether the sum is the token's position in its sequence.
   bool isPosition(const Sum &sum) const;
+  /// How many positions programs tell apart, where they hold them below a
+  /// bound.
+  std::optional<int64_t> mostPositions() const { return boundOfPositions; }
   /// What a dimension of this size counts; of a size that is no extent's,
   /// nothing.
   Extent extentOf(std::optional<Sum> size) const;
@@ -139,13 +141,13 @@ private:
   void read(mlir::Operation *op);
   void readCall(mlir::func::CallOp call);
   void readStructured(mlir::Operation *op);
-  void readBody(mlir::Operation *op, mlir::Block &body,
-                llvm::ArrayRef<Extent> loops);
+  void readBody(mlir::Block &body, llvm::ArrayRef<Extent> loops);
   void readElementwise(mlir::Operation *op);
   void readReshape(mlir::Operation *op);
   void readAttention(mlir::Operation *op);
   void readLayer(mlir::Operation *op);
   std::optional<Sum> sumOf(mlir::Operation *op);
+  std::optional<Sum> bounded(const Sum &sum, std::optional<int64_t> bound);
   bool passesOnlyKnown(mlir::Operation *op);
 
   void set(mlir::Value value, RowFact fact);
@@ -160,6 +162,9 @@ private:
   std::vector<std::unique_ptr<Obstacle>> obstacles;
   RowFact unknown;
   bool pastIsGiven = false;
+  std::optional<int64_t> boundOfPositions;
+  /// Ids are below the number of logits: engines refuse others.
+  int64_t numIds = 0;
   unsigned numPasts = 0;
 };
 

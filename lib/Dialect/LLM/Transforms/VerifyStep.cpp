@@ -103,6 +103,32 @@ private:
                            << " is " << value.getInt();
   }
 
+  /// Checks that nothing reads what the runtime has given to others, where a
+  /// window says what it keeps.
+  LogicalResult verifyWindow() {
+    auto facts = getOperation()->getAttrOfType<DictionaryAttr>("llm.model");
+    if (!facts.get("kv_cache_window"))
+      return success();
+    FailureOr<int64_t> kept = fact("kv_cache_window");
+    if (failed(kept))
+      return failure();
+    WalkResult result = getOperation().walk([&](Operation *op) {
+      auto attention = dyn_cast<PagedAttentionOp>(op);
+      bool reads = isa<LookupKVOp>(op) || attention;
+      int64_t window = attention ? attention.getWindow().value_or(0) : 0;
+      if (!reads || (window > 0 && window <= *kept))
+        return WalkResult::advance();
+      InFlightDiagnostic diagnostic = op->emitError() << "reads ";
+      if (window > 0)
+        diagnostic << window << " positions of the cache";
+      else
+        diagnostic << "all of the cache";
+      diagnostic << ", but kv_cache_window is " << *kept;
+      return WalkResult::interrupt();
+    });
+    return failure(result.wasInterrupted());
+  }
+
   /// Compares what `llm.model` says with the program.
   LogicalResult verifyFacts(func::FuncOp step) {
     FailureOr<int64_t> vocabSize = fact("vocab_size");
@@ -123,6 +149,8 @@ private:
                           cache.getKvHeads(), "num_kv_heads")) ||
         failed(verifySize(step, "cache's head dimension is", cache.getHeadDim(),
                           "head_dim")))
+      return failure();
+    if (failed(verifyWindow()))
       return failure();
     if (cache.getMaxSeqLen() < *maxModelLen)
       return step.emitError()

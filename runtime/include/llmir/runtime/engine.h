@@ -26,6 +26,7 @@ public:
   Sequence &operator=(const Sequence &) = delete;
 
   int64_t length() const { return cachedTokens; }
+  /// -1 stands for a block that was given back, since no token sees it again.
   const std::vector<int32_t> &blockTable() const { return blocks; }
   bool closed() const { return allocator == nullptr; }
   /// Gives the blocks back; the sequence cannot run again.
@@ -35,9 +36,12 @@ private:
   friend class Engine;
   Sequence(std::shared_ptr<BlockAllocator> allocator, int64_t maxBlocks);
   void shrink(size_t numBlocks);
+  void forget(size_t numBlocks);
 
   std::shared_ptr<BlockAllocator> allocator;
   std::vector<int32_t> blocks;
+  /// How many of the first blocks were given back.
+  size_t passedBlocks = 0;
   int64_t cachedTokens = 0;
   uint64_t lastStep = 0;
 };
@@ -59,7 +63,9 @@ struct MemoryUse {
 class Engine {
 public:
   /// `threads` = 0 means all CPUs. `numBlocks` = 0 means room for at least one
-  /// sequence of the greatest length and at most eight, by free memory. Throws
+  /// sequence of the greatest length and at most eight, by free memory; where
+  /// tokens see a window only, such a sequence needs no more blocks than those
+  /// of a window and of a step. Throws
   /// std::runtime_error if weights, cache and arena are more than the memory
   /// that is available.
   explicit Engine(std::shared_ptr<const Model> model, unsigned threads = 0,
@@ -90,7 +96,9 @@ public:
                                          float *logits,
                                          const std::vector<int64_t> &weights);
 
-  /// Forgets the tokens from `length` on.
+  /// Forgets the tokens from `length` on. Where tokens see a window only, what
+  /// lies behind it is gone: back to the length before the last step, and to 0,
+  /// is always possible. Throws std::invalid_argument otherwise.
   void truncate(Sequence &sequence, int64_t length);
 
   const Model &model() const { return *loaded; }
@@ -98,10 +106,12 @@ public:
   MemoryUse memory() const;
   int64_t numBlocks() const { return allocator->numBlocks(); }
   int64_t numFreeBlocks() const { return allocator->numFreeBlocks(); }
-  /// How many further blocks a sequence needs for `numTokens` more tokens.
+  /// How many further blocks a sequence needs for `numTokens` more tokens: less
+  /// than none if its window has passed more blocks than these tokens need.
   int64_t blocksNeeded(const Sequence &sequence, int64_t numTokens) const;
 
 private:
+  size_t blocksPassed(int64_t length) const;
   void validate(const StepItem *items, size_t count);
   void run(const StepItem *items, size_t count, float *logits,
            const llmir_runtime &runtime);

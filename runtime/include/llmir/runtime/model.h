@@ -39,6 +39,8 @@ struct Manifest {
   llmir_dtype cacheDtype = LLMIR_F32;
   int64_t cacheLayers = 0, cacheKVHeads = 0, cacheHeadDim = 0;
   int64_t cacheBlockSize = 0, cacheMaxSeqLen = 0;
+  /// How many positions a token sees at most, itself included; 0 for all.
+  int64_t cacheWindow = 0;
 
   int64_t maxBatchTokens = 0, arenaBytes = 0;
 
