@@ -27,13 +27,7 @@ from llmir._signals import end_with
 from llmir.errors import LLMIRError
 from llmir.files import shown
 from llmir.manifest import CODE, PROGRAM, check_facts, check_layout
-from llmir.quantization import (
-    AUTO,
-    CACHE_TYPES,
-    NONE,
-    add_arguments,
-    from_arguments,
-)
+from llmir.quantization import NONE, add_arguments, from_arguments
 from llmir.safetensors import open_checkpoint
 from llmir.target import Target, find_target
 
@@ -99,13 +93,10 @@ def compile_program(arguments: argparse.Namespace) -> None:
     name = arguments.name or arguments.program.name
     name = name.encode("utf-8", "backslashreplace").decode("utf-8")
 
-    def parse() -> Any:
-        try:
-            return compiler.Module.parse(text, name)
-        except ValueError as error:
-            raise LLMIRError(_diagnostics("is not valid", error)) from error
-
-    module = parse()
+    try:
+        module = compiler.Module.parse(text, name)
+    except ValueError as error:
+        raise LLMIRError(_diagnostics("is not valid", error)) from error
     quantized = "!llm.quantized_tensor" in text
     if quantized and quantization.format != NONE:
         raise LLMIRError(
@@ -118,32 +109,41 @@ def compile_program(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     optimize = with_options("llm-optimize", quantization.pass_options)
 
+    pipelines: list[str] = []
+    passes: list[str] = []
+
     def run(pipeline: str) -> None:
-        passes = run_pipeline(module, pipeline, path, wanted)
-        check_printed(wanted, passes)
+        pipelines.append(pipeline)
+        passes.extend(run_pipeline(module, pipelines, path, wanted))
 
     if arguments.emit == "llm":
         check_printed(wanted, [])
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "optimized":
         run(optimize)
+        check_printed(wanted, passes)
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == "linalg":
         run("llm-to-linalg")
+        check_printed(wanted, passes)
         output.write_text(str(module), encoding="utf-8")
     elif arguments.emit == FUNCTION:
         signature = module.signature()
         run(FUNCTION_PIPELINE)
+        check_printed(wanted, passes)
         layout = {"signature": signature, "weights_bytes": module.weights_bytes}
         write_code(module, compiler, target, output)
         layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
     else:
+        find_facts(module)
+        run(optimize)
+        # Passes say more of the model, and change the cache.
         facts = find_facts(module)
-        if quantization.kv_cache != AUTO:
-            facts["cache"]["dtype"] = CACHE_TYPES[quantization.kv_cache]
-        tokens = f"max-batch-tokens={arguments.max_batch_tokens}"
-        run(with_options("llm-cpu-pipeline", [tokens, *quantization.pass_options]))
+        program = str(module)
+        run(f"llm-to-buffers{{max-batch-tokens={arguments.max_batch_tokens}}}")
+        run("llm-to-llvm")
+        check_printed(wanted, passes)
         emit = {
             "llvm": module.emit_llvm,
             "asm": module.emit_assembly,
@@ -186,9 +186,7 @@ def compile_program(arguments: argparse.Namespace) -> None:
             ) from error
         layout["weights"] = write_constants(module.weights(), output / CONSTANTS)
         (output / LAYOUT).write_text(json.dumps(layout), encoding="utf-8")
-        optimized = parse()
-        run_pipeline(optimized, optimize, path)
-        (output / PROGRAM).write_text(str(optimized), encoding="utf-8")
+        (output / PROGRAM).write_text(program, encoding="utf-8")
 
 
 def write_code(module: Any, compiler: Any, target: Target, output: Path) -> None:
@@ -291,23 +289,24 @@ def check_parameters(parameters: list[dict[str, Any]], directory: Path) -> None:
 
 
 def run_pipeline(
-    module: Any, pipeline: str, program: str, print_after: Sequence[str] = ()
+    module: Any, pipelines: Sequence[str], program: str, print_after: Sequence[str] = ()
 ) -> list[str]:
     """Run passes over a module; LLMIRError, with a reproducer, if one fails.
 
+    pipelines: what has made the module of the program, and last what is to run.
     print_after: the passes after which the program goes to the standard output.
     Returns the names of the passes that ran, if any are printed after.
     """
     try:
-        return list(module.run(pipeline, list(print_after)))
+        return list(module.run(pipelines[-1], list(print_after)))
     except OSError as error:
         raise LLMIRError(
             f"cannot print the program after passes: {error.strerror}"
         ) from error
     except RuntimeError as error:
-        name = pipeline.partition("{")[0]
+        name = pipelines[-1].partition("{")[0]
         again = [sys.executable, "-m", "llmir.opt", program]
-        again.append(f"--pass-pipeline=builtin.module({pipeline})")
+        again.append(f"--pass-pipeline=builtin.module({','.join(pipelines)})")
         raise LLMIRError(
             _diagnostics(f"could not be compiled by the pipeline {name}", error)
             + f"; reproduce it with: {shlex.join(again)}"

@@ -260,7 +260,7 @@ def _pieces(
         begin = entry["begin"]
         return [_Constant(entry, constants[begin : begin + entry["bytes"]])]
     if entry["kind"] == "rope_table":
-        return [_Constant(entry, _rope_table(entry, checkpoint))]
+        return [_Constant(entry, _rope_table(entry, tensors))]
     used = dtypes.by_mlir(entry["dtype"]) if "format" not in entry else None
     parts: list[tuple[Source, DType]] = []
     for source in entry["sources"]:
@@ -298,7 +298,7 @@ def _pieces(
     return pieces
 
 
-def _rope_table(entry: dict[str, Any], checkpoint: Checkpoint) -> bytes:
+def _rope_table(entry: dict[str, Any], tensors: Mapping[str, Source]) -> bytes:
     """Return cosines and sines of the frequencies in a tensor.
 
     entry: `frequencies`, the tensor's key; `attention_factor`, by which the numbers
@@ -306,11 +306,11 @@ def _rope_table(entry: dict[str, Any], checkpoint: Checkpoint) -> bytes:
 
     The result is [positions, 2, frequencies] in float32, computed in float64.
     """
-    tensor = checkpoint[entry["frequencies"]]
-    frequencies = np.frombuffer(tensor.data, np.float32).astype(np.float64)
+    tensor = tensors[entry["frequencies"]]
+    frequencies = tensor.read(0, tensor.bytes).view(np.float32).astype(np.float64)
     angles = np.arange(entry["positions"])[:, None] * frequencies
     table = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    data = (table * entry["attention_factor"]).astype(np.float32).tobytes()
+    data: bytes = (table * entry["attention_factor"]).astype(np.float32).tobytes()
     if tensor.dtype != "F32" or len(data) != entry["bytes"]:
         raise ValueError(f"{entry} does not describe {tensor}")
     return data

@@ -181,7 +181,7 @@ def test_a_death_in_llvm_can_be_reproduced(
             "could not find LLVM intrinsic",
         ),
         # The cache was consumed before: valid, and a pass refuses it.
-        (CONSUMED, "could not be compiled by the pipeline llm-cpu-pipeline"),
+        (CONSUMED, "could not be compiled by the pipeline llm-optimize"),
     ],
 )
 def test_a_refusal_can_be_reproduced(
@@ -210,7 +210,7 @@ def test_our_own_program_is_kept(
 ) -> None:
     program = tmp_path / "given.mlir"
     program_with(make_model, program, run_program, CONSUMED)
-    with pytest.raises(LLMIRError, match="by the pipeline llm-cpu-pipeline") as raised:
+    with pytest.raises(LLMIRError, match="by the pipeline llm-optimize") as raised:
         run_compiler(program, tmp_path / "out", emit="asm")
     again = shlex.split(str(raised.value).partition("reproduce it with: ")[2])
     kept = next(Path(word) for word in again if word.endswith("program.mlir"))

@@ -147,7 +147,7 @@ def test_attention_over_lookups(name: str) -> None:
 
 
 def test_merged_appends() -> None:
-    before, after = before_and_after(APPENDS, ("llm.append_kv", 0))
+    before, after = before_and_after(APPENDS, ("llm.append_kv", 3))
     # Each append has one result or two.
     random = np.random.default_rng(4)
     cache = filled(random)

@@ -436,10 +436,11 @@ Expr Elements::atFrom(Value tensor, ArrayRef<Expr> indices, Value source) {
 
 Expr Elements::step(Value tensor, ArrayRef<Expr> indices) {
   return element(tensor, indices, [&](Value operand, ArrayRef<Expr> at) {
-    // Constants are seen through.
-    if (Operation *op = operand.getDefiningOp())
-      if (isa<arith::ConstantOp, linalg::FillOp>(op))
-        return this->at(operand, at);
+    // Constants are seen through, and what says which element is read.
+    Operation *op = operand.getDefiningOp();
+    if (isa<IntegerType, IndexType>(getElementTypeOrSelf(operand.getType())) ||
+        isa_and_nonnull<arith::ConstantOp, linalg::FillOp>(op))
+      return this->at(operand, at);
     return exprs.read(operand, at);
   });
 }

@@ -520,7 +520,6 @@ Table Raiser::table(Emitter &emitter, const Match &match, OpBuilder &builder,
   if (exprs.isNotNegative(match.position) &&
       exprs.isNotNegative(exprs.sub(largest, match.position))) {
     made.rows = exprs.add(largest, exprs.integer(1));
-    made.indices = flat(match.position);
     for (const Table &other : tables)
       if (other.rows == made.rows && haveEqualAngles(other.match, match))
         made.table = other.table;
@@ -537,6 +536,7 @@ Table Raiser::table(Emitter &emitter, const Match &match, OpBuilder &builder,
           match.factor == 1.0 ? FloatAttr()
                               : builder.getF64FloatAttr(match.factor));
     }
+    made.indices = flat(match.position);
   } else {
     // A row for each token.
     MLIRContext *context = builder.getContext();

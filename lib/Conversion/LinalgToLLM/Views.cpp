@@ -21,8 +21,7 @@ using namespace llmir::raising;
 
 std::optional<View> llmir::raising::peel(Elements &elements, const View &view) {
   Operation *op = view.source.getDefiningOp();
-  if (!op ||
-      isa<tensor::ExtractSliceOp, tensor::ConcatOp, tensor::InsertSliceOp>(op))
+  if (!op || isa<tensor::ConcatOp, tensor::InsertSliceOp>(op))
     return std::nullopt;
   Expr e = elements.step(view.source, view.indices);
   double scale = view.scale;
@@ -433,52 +432,98 @@ Value Emitter::reshape(Value tensor, ArrayRef<Expr> sizes) {
   return builder.create<tensor::ReshapeOp>(loc, result, tensor, shapeTensor);
 }
 
+static Expr product(Expressions &exprs, ArrayRef<Expr> factors) {
+  Expr result = exprs.integer(1);
+  for (Expr factor : factors)
+    result = exprs.mul(result, factor);
+  return result;
+}
+
 std::optional<Emitter::Layout> Emitter::layoutOf(ArrayRef<View> views,
                                                  ArrayRef<Expr> variables) {
-  Expr count = exprs.integer(1);
-  for (Expr variable : variables)
-    count = exprs.mul(count, variable->operands[0]);
+  Expr count = product(exprs, llvm::map_to_vector(variables, [](Expr variable) {
+                         return variable->operands[0];
+                       }));
   for (size_t depth = views.size(); depth-- > 0;) {
     const View &view = views[depth];
-    SmallVector<Expr> from = elements.sizes(view.source);
-    Expr elementCount = exprs.integer(1);
-    for (Expr size : from)
-      elementCount = exprs.mul(elementCount, size);
-    if (elementCount != count)
-      continue;
     // A size of 1 has the index 0 alone.
     SmallVector<Expr> place = view.indices;
     for (Expr &index : place)
       for (Expr variable : variables)
         if (exprs.asInteger(variable->operands[0]) == 1)
           index = exprs.substitute(index, variable, exprs.integer(0));
+    SmallVector<Expr> from = elements.sizes(view.source), begin, sizes;
+    if (product(exprs, from) != count) {
+      // A part of it: indices grow with variables, if it has a layout.
+      for (auto [dim, index] : llvm::enumerate(place)) {
+        Expr first = index, last = index;
+        for (Expr variable : variables) {
+          first = exprs.substitute(first, variable, exprs.integer(0));
+          last = exprs.substitute(
+              last, variable,
+              exprs.sub(variable->operands[0], exprs.integer(1)));
+        }
+        begin.push_back(first);
+        sizes.push_back(exprs.add(exprs.sub(last, first), exprs.integer(1)));
+        index = exprs.sub(index, first);
+      }
+      from = sizes;
+      bool isFixed = llvm::all_of(begin, [](Expr first) {
+        return collect(first,
+                       [](Expr part) { return part->kind == Kind::Variable; })
+            .empty();
+      });
+      if (!isFixed || product(exprs, from) != count)
+        continue;
+    }
     SmallVector<int64_t> order(variables.size());
     std::iota(order.begin(), order.end(), 0);
     do {
-      SmallVector<Expr> sizes, indices;
+      SmallVector<Expr> to, indices;
       for (int64_t dim : order) {
-        sizes.push_back(variables[dim]->operands[0]);
-        indices.push_back(exprs.asInteger(sizes.back()) == 1 ? exprs.integer(0)
-                                                             : variables[dim]);
+        to.push_back(variables[dim]->operands[0]);
+        indices.push_back(exprs.asInteger(to.back()) == 1 ? exprs.integer(0)
+                                                          : variables[dim]);
       }
-      if (elements.reshape(from, sizes, indices) == place)
-        return Layout{view, order, depth};
+      if (elements.reshape(from, to, indices) == place)
+        return Layout{view, begin, sizes, order, depth};
     } while (std::next_permutation(order.begin(), order.end()));
   }
   return std::nullopt;
 }
 
+Value Emitter::part(const Layout &layout) {
+  if (layout.begin.empty())
+    return layout.view.source;
+  auto fold = [&](Expr e) -> OpFoldResult {
+    if (std::optional<int64_t> number = exprs.asInteger(e))
+      return builder.getIndexAttr(*number);
+    return index(e);
+  };
+  auto begin = llvm::map_to_vector(layout.begin, fold),
+       sizes = llvm::map_to_vector(layout.sizes, fold);
+  if (!llvm::all_of(begin, [](OpFoldResult e) { return bool(e); }) ||
+      !llvm::all_of(sizes, [](OpFoldResult e) { return bool(e); }))
+    return nullptr;
+  SmallVector<OpFoldResult> ones(begin.size(), builder.getIndexAttr(1));
+  return builder.create<tensor::ExtractSliceOp>(loc, layout.view.source, begin,
+                                                sizes, ones);
+}
+
 Value Emitter::layOut(const Layout &layout, ArrayRef<Expr> variables,
                       ArrayRef<Expr> sizes) {
+  Value source = part(layout);
+  if (!source)
+    return nullptr;
   if (llvm::is_sorted(layout.order))
-    return reshape(layout.view.source, sizes);
+    return reshape(source, sizes);
   SmallVector<Expr> split;
   SmallVector<int64_t> inverse(layout.order.size());
   for (auto [place, dim] : llvm::enumerate(layout.order)) {
     split.push_back(variables[dim]->operands[0]);
     inverse[dim] = place;
   }
-  Value tensor = reshape(layout.view.source, split);
+  Value tensor = reshape(source, split);
   return tensor ? reshape(transpose(tensor, inverse), sizes) : Value();
 }
 

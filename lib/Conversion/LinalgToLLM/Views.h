@@ -20,8 +20,7 @@ struct View {
 };
 
 /// Sees through the op that made a view's source, if it only moves, repeats or
-/// widens elements or multiplies them by a constant. Slices are not seen
-/// through: what they are a part of has no layout of its own.
+/// widens elements or multiplies them by a constant.
 std::optional<View> peel(Elements &elements, const View &view);
 
 /// A view and all that is seen through it, the nearest first.
@@ -46,10 +45,12 @@ public:
   mlir::Value transpose(mlir::Value tensor, llvm::ArrayRef<int64_t> order);
 
   /// How to lay out the elements that the first of `views` has for `variables`
-  /// as a tensor over these, from the furthest view that allows it. The order
-  /// is that of the variables in memory.
+  /// as a tensor over these, from the furthest view that allows it. They are
+  /// the part of its source that begins at `begin` and has `sizes`, or all of
+  /// it if these are empty. The order is that of the variables in memory.
   struct Layout {
     View view;
+    llvm::SmallVector<Expr> begin, sizes;
     llvm::SmallVector<int64_t> order;
     /// How many views were seen through.
     size_t depth = 0;
@@ -67,6 +68,7 @@ private:
   using Values = llvm::DenseMap<Expr, mlir::Value>;
   mlir::Value build(llvm::ArrayRef<Expr> variables, Expr reduction,
                     Expr element, mlir::Type type);
+  mlir::Value part(const Layout &layout);
   Expr withoutReductions(llvm::ArrayRef<Expr> variables, Expr e);
   mlir::Value emit(Expr e, mlir::OpBuilder &at, Values &known);
   mlir::Value emitNew(Expr e, mlir::OpBuilder &at, Values &known);

@@ -205,7 +205,8 @@ func.func @apart(%kv: !kv, %k: !new, %h: tensor<?x2x4xf16>, %slots: tensor<?xi32
 // One sequence gets the same blocks for its tokens in one go; of two, the second
 // would get its first block later.
 // CHECK-LABEL: func @sequences
-// CHECK: %[[K:.*]] = tensor.concat dim(1) %{{.*}}, %{{.*}} : (tensor<1x2x2x4xf32>, tensor<1x3x2x4xf32>) -> tensor<1x5x2x4xf32>
+// CHECK: %[[A:.*]] = tensor.insert_slice %{{.*}} into %{{.*}}[0, 0, 0, 0] [1, 2, 2, 4] [1, 1, 1, 1] : tensor<1x2x2x4xf32> into tensor<1x5x2x4xf32>
+// CHECK: %[[K:.*]] = tensor.insert_slice %{{.*}} into %[[A]][0, 2, 0, 0] [1, 3, 2, 4] [1, 1, 1, 1] : tensor<1x3x2x4xf32> into tensor<1x5x2x4xf32>
 // CHECK: llm.append_kv %{{.*}}, %[[K]], %{{.*}}, %{{.*}} : ({{.*}}, tensor<1x5x2x4xf32>, tensor<1x5x2x4xf32>, tensor<1xi32>) -> ({{.*}}, tensor<1x4xi32>)
 // CHECK-COUNT-2: llm.append_kv
 // CHECK-NOT: llm.append_kv

@@ -589,7 +589,9 @@ def LLMOptimizeKVCache : Pass<"llm-optimize-kv-cache", "::mlir::ModuleOp"> {
     Statistic<"numMerged", "num-merged", "Number of appends merged">,
     Statistic<"numResized", "num-resized", "Number of caches with other blocks">
   ];
-  let dependentDialects = ["::mlir::tensor::TensorDialect"];
+  let dependentDialects = [
+    "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"
+  ];
 }
 
 def LLMPackParameters : Pass<"llm-pack-parameters", "::mlir::ModuleOp"> {

@@ -7,6 +7,7 @@
 #include "llmir/Dialect/LLM/LLM.h"
 #include "llmir/Dialect/LLM/Passes.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -317,15 +318,17 @@ private:
         typeOf(first.getSeqIds()).getDimSize(0) != 1 ||
         !first.getBlockIndices().use_empty())
       return rewriter.notifyMatchFailure(second, "may get other blocks");
-    auto join = [&](Value a, Value b) -> Value {
-      return rewriter.create<tensor::ConcatOp>(second.getLoc(), /*dim=*/1,
-                                               ValueRange{a, b});
-    };
-    Value keys = join(first.getKeys(), second.getKeys());
-    Value values = join(first.getValues(), second.getValues());
-    if (!typeOf(keys).isDynamicDim(1) &&
-        typeOf(keys).getDimSize(1) > second.getCache().getType().getMaxSeqLen())
+    int64_t tokens = 0;
+    for (AppendKVOp op : {first, second})
+      if (int64_t size = typeOf(op.getKeys()).getDimSize(1);
+          !ShapedType::isDynamic(size))
+        tokens += size;
+    if (tokens > second.getCache().getType().getMaxSeqLen())
       return rewriter.notifyMatchFailure(second, "would be too long");
+    Value keys = join(rewriter, second.getLoc(), first.getKeys(),
+                      second.getKeys());
+    Value values = join(rewriter, second.getLoc(), first.getValues(),
+                        second.getValues());
     rewriter.replaceOpWithNewOp<AppendKVOp>(
         second, second.getResult().getType(),
         second.getBlockIndices().getType(), first.getCache(), keys, values,
@@ -334,6 +337,28 @@ private:
     rewriter.eraseOp(first);
     ++count;
     return success();
+  }
+
+  /// Keys or values of one sequence, [1, tokens, heads, dimensions], and those
+  /// that follow them.
+  static Value join(OpBuilder &builder, Location loc, Value first,
+                    Value second) {
+    SmallVector<OpFoldResult> ones(4, builder.getIndexAttr(1)),
+        begin(4, builder.getIndexAttr(0)),
+        firstSizes = tensor::getMixedSizes(builder, loc, first),
+        secondSizes = tensor::getMixedSizes(builder, loc, second),
+        sizes = firstSizes;
+    AffineExpr a, b;
+    bindSymbols(builder.getContext(), a, b);
+    sizes[1] = affine::makeComposedFoldedAffineApply(
+        builder, loc, a + b, {firstSizes[1], secondSizes[1]});
+    Value whole = builder.create<tensor::EmptyOp>(
+        loc, sizes, typeOf(first).getElementType());
+    whole = builder.create<tensor::InsertSliceOp>(loc, first, whole, begin,
+                                                  firstSizes, ones);
+    begin[1] = firstSizes[1];
+    return builder.create<tensor::InsertSliceOp>(loc, second, whole, begin,
+                                                 secondSizes, ones);
   }
 
   Pass::Statistic &count;
