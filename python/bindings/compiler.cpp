@@ -583,15 +583,9 @@ private:
       }
       return result;
     }
-    if (auto key = entry.getAs<StringAttr>("frequencies")) {
-      auto factor = entry.getAs<FloatAttr>("attention_factor");
-      result["kind"] = "rope_table";
-      result["frequencies"] = key.getValue().str();
-      result["attention_factor"] = factor ? factor.getValueAsDouble() : 1.0;
-      result["positions"] = type.getDimSize(0);
-      return result;
-    }
     nb::list sources;
+    result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
+    result["sources"] = sources;
     bool transposed = entry.get("transposed") != nullptr;
     SmallVector<int64_t> shape;
     auto slices = entry.getAs<ArrayAttr>("slices");
@@ -618,9 +612,14 @@ private:
       else
         shape[0] += part[0];
     }
+    if (entry.get("rope_table")) {
+      auto factor = entry.getAs<FloatAttr>("attention_factor");
+      result["kind"] = "rope_table";
+      result["attention_factor"] = factor ? factor.getValueAsDouble() : 1.0;
+      result["positions"] = type.getDimSize(0);
+      return result;
+    }
     result["kind"] = "parameter";
-    result["scope"] = entry.getAs<StringAttr>("scope").getValue().str();
-    result["sources"] = sources;
     result["transposed"] = transposed;
     result["dtype"] = nameOf(type.getElementType());
     if (auto panels = entry.getAs<TypeAttr>("panels")) {

@@ -301,12 +301,12 @@ def _pieces(
 def _rope_table(entry: dict[str, Any], tensors: Mapping[str, Source]) -> bytes:
     """Return cosines and sines of the frequencies in a tensor.
 
-    entry: `frequencies`, the tensor's key; `attention_factor`, by which the numbers
-        are multiplied; `positions`, the table's rows; `bytes`.
+    entry: `sources`, the tensor; `attention_factor`, by which the numbers are
+        multiplied; `positions`, the table's rows; `bytes`.
 
     The result is [positions, 2, frequencies] in float32, computed in float64.
     """
-    tensor = tensors[entry["frequencies"]]
+    tensor = tensors[entry["sources"][0]["key"]]
     frequencies = tensor.read(0, tensor.bytes).view(np.float32).astype(np.float64)
     angles = np.arange(entry["positions"])[:, None] * frequencies
     table = np.stack([np.cos(angles), np.sin(angles)], axis=1)

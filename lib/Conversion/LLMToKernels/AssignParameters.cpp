@@ -105,11 +105,14 @@ private:
   int64_t place(Operation *op, RankedTensorType type, int64_t bytes) {
     Builder builder(&getContext());
     NamedAttrList entry;
-    if (auto parameter = dyn_cast<ParameterOp>(op)) {
+    auto setSources = [&](ParameterOp parameter) {
       entry.set("scope", parameter.getScopeAttr());
       entry.set("keys", parameter.getKeysAttr());
       entry.set("sources", builder.getTypeArrayAttr(llvm::to_vector_of<Type>(
                                parameter.getFileTypes())));
+    };
+    if (auto parameter = dyn_cast<ParameterOp>(op)) {
+      setSources(parameter);
       if (parameter.getSlicesAttr())
         entry.set("slices", parameter.getSlicesAttr());
       if (parameter.getTransposed())
@@ -121,7 +124,8 @@ private:
       if (table.getFrequencies()) {
         auto parameter = table.getFrequencies().getDefiningOp<ParameterOp>();
         tableParameters.insert(parameter);
-        entry.set("frequencies", parameter.getKeysAttr()[0]);
+        setSources(parameter);
+        entry.set("rope_table", builder.getUnitAttr());
       }
       if (table.getThetaAttr())
         entry.set("theta", table.getThetaAttr());

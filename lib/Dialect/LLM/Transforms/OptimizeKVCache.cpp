@@ -325,10 +325,10 @@ private:
         tokens += size;
     if (tokens > second.getCache().getType().getMaxSeqLen())
       return rewriter.notifyMatchFailure(second, "would be too long");
-    Value keys = join(rewriter, second.getLoc(), first.getKeys(),
-                      second.getKeys());
-    Value values = join(rewriter, second.getLoc(), first.getValues(),
-                        second.getValues());
+    Value keys =
+        join(rewriter, second.getLoc(), first.getKeys(), second.getKeys());
+    Value values =
+        join(rewriter, second.getLoc(), first.getValues(), second.getValues());
     rewriter.replaceOpWithNewOp<AppendKVOp>(
         second, second.getResult().getType(),
         second.getBlockIndices().getType(), first.getCache(), keys, values,
