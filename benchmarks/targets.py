@@ -184,13 +184,6 @@ NOTES: dict[str, str] = {
     "llama-3.2-1b pp512 w8a8": (
         "as bf16: 74 % with a fast bus; 81 % with a slow one by `llmir explain`."
     ),
-    "llama-3.2-1b compile bf16": (
-        "writing the packed weights took from 0.74 to 2.0 s in runs of the same "
-        "program on a quiet machine, with one thread as with two, and the checksum "
-        "of the file 0.3 s; a copy always about 0.8. Most of the time goes to the "
-        "system's copying into new pages of its file cache. Not understood yet: "
-        "why a copy is spared."
-    ),
 }
 
 

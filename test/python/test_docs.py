@@ -86,7 +86,7 @@ def command(line: str) -> str:
     if words[:1] == ["make"]:
         return "\n".join(f"grep -q '^{target}:' Makefile" for target in words[1:])
     program = words[1:3] if words[1:2] == ["-m"] else words[1:2]
-    if re.match(r"-m benchmarks$|examples/.*/train\.py$", " ".join(program)):
+    if re.match(r"-m benchmarks(\.\w+)?$|examples/.*/train\.py$", " ".join(program)):
         options = [word.split("=")[0] for word in words if word.startswith("--")]
         asked = " ".join([*words[:1], *program, "--help >help.txt"])
         return "\n".join(

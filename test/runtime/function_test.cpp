@@ -141,7 +141,7 @@ TEST(FunctionTest, EndsEarlyWithASentence) {
   expect(4, 5, "the sizes differ");
   // It takes -1 for more than there is, before anything is read.
   expect(-1, -1, "there is not enough memory");
-  Call(runner, function, 8, 8);
+  Call again(runner, function, 8, 8);
   EXPECT_LT(runner.arenaBytes(), 1 << 20);
 }
 

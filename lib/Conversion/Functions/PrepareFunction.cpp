@@ -162,7 +162,7 @@ static LogicalResult hoist(cf::AssertOp op, linalg::GenericOp generic) {
                 if (!slice.contains(&nested))
                   continue;
                 if (auto index = dyn_cast<linalg::IndexOp>(nested)) {
-                  auto place =
+                  auto *place =
                       llvm::find(order, static_cast<int64_t>(index.getDim()));
                   mapping.map(index.getResult(),
                               inner

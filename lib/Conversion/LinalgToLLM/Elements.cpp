@@ -484,11 +484,11 @@ Expr Elements::element(Value tensor, ArrayRef<Expr> indices, Reader read) {
                ? read(cast.getSource(), indices)
                : nullptr;
   if (auto concat = dyn_cast<tensor::ConcatOp>(op)) {
-    SmallVector<Expr> shifted(indices);
-    Expr &place = shifted[concat.getDim()];
-    std::function<Expr(unsigned)> part = [&](unsigned input) -> Expr {
+    std::function<Expr(unsigned, Expr)> part = [&](unsigned input,
+                                                   Expr place) -> Expr {
       Value source = concat.getInputs()[input];
-      SmallVector<Expr> here = shifted;
+      SmallVector<Expr> here(indices);
+      here[concat.getDim()] = place;
       if (input + 1 == concat.getInputs().size())
         return read(source, here);
       Expr end = size(source, concat.getDim());
@@ -496,14 +496,13 @@ Expr Elements::element(Value tensor, ArrayRef<Expr> indices, Reader read) {
       // An index that is out of a part says nothing about it.
       if (exprs.asTruth(beyond) == false)
         return read(source, here);
-      place = exprs.sub(place, end);
-      Expr rest = part(input + 1);
+      Expr rest = part(input + 1, exprs.sub(place, end));
       if (exprs.asTruth(beyond) == true)
         return rest;
       Expr first = read(source, here);
       return first && rest ? exprs.select(beyond, rest, first) : nullptr;
     };
-    return part(0);
+    return part(0, indices[concat.getDim()]);
   }
   if (auto elements = dyn_cast<tensor::FromElementsOp>(op)) {
     std::optional<int64_t> index =

@@ -81,8 +81,8 @@ struct Segment {
         return success(it->second == b);
       if (a.getType() != b.getType())
         return failure();
-      auto inA = inputs.find(a);
-      auto inB = other.inputs.find(b);
+      const auto *inA = inputs.find(a);
+      const auto *inB = other.inputs.find(b);
       if ((inA == inputs.end()) != (inB == other.inputs.end()))
         return failure();
       if (inA != inputs.end())

@@ -157,7 +157,8 @@ private:
   }
 
   /// rest / (1 + exp(exponent)).
-  std::optional<Activation> matchSigmoid(Product rest, const Term &exponent) {
+  std::optional<Activation> matchSigmoid(const Product &rest,
+                                         const Term &exponent) {
     Product inside = view.getProduct(exponent);
     Activation found{ActivationKind::sigmoid, {}, {}};
     // The input times its sigmoid, or that of so many times the input.
@@ -184,7 +185,8 @@ private:
   }
 
   /// rest * (1 + function(inner)).
-  std::optional<Activation> matchGelu(Product rest, Operation *function) {
+  std::optional<Activation> matchGelu(const Product &rest,
+                                      Operation *function) {
     // The input is twice the number in front: x / 2 * (1 + ..).
     double scale = 2.0 * rest.coefficient;
     Term argument = inner;

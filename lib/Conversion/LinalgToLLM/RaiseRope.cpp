@@ -98,7 +98,7 @@ private:
   bool parseTerms(Expr e, Value source, double sign,
                   SmallVectorImpl<Term> &terms);
   bool parseAngle(Expr angle, int64_t index, Match &found);
-  bool arrange(Match &found, SmallVector<Expr> place, Value source);
+  bool arrange(Match &found, ArrayRef<Expr> place, Value source);
   int wavesOf(Value value);
   LogicalResult replace(const Match &match);
   Table table(Emitter &emitter, const Match &match, OpBuilder &builder,
@@ -142,7 +142,7 @@ bool isElementwise(Operation *op) {
 bool mayBeLast(Operation *op) {
   if (isa<tensor::CollapseShapeOp, tensor::ReshapeOp>(op)) {
     Operation *source = op->getOperand(0).getDefiningOp();
-    return source && isa<tensor::ConcatOp, tensor::InsertSliceOp>(source);
+    return isa_and_nonnull<tensor::ConcatOp, tensor::InsertSliceOp>(source);
   }
   if (isa<tensor::ConcatOp, tensor::InsertSliceOp, arith::AddFOp,
           arith::SubFOp>(op))
@@ -363,10 +363,11 @@ std::optional<Match> Raiser::match(Value root, Value source) {
 }
 
 /// Tells tokens from heads, and finds how the source lays them out.
-bool Raiser::arrange(Match &found, SmallVector<Expr> place, Value source) {
+bool Raiser::arrange(Match &found, ArrayRef<Expr> place, Value source) {
   OpBuilder builder(function.getContext());
   Emitter emitter(elements, builder, function.getLoc());
-  SmallVector<View> views = peelAll(elements, View{source, place});
+  SmallVector<View> views =
+      peelAll(elements, View{source, llvm::to_vector(place)});
   SmallVector<Expr> all = found.variables;
   all.push_back(found.dim);
   auto layout = emitter.layoutOf(views, all);

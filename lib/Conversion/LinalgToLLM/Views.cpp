@@ -250,7 +250,7 @@ Value Emitter::build(ArrayRef<Expr> variables, Expr reduction, Expr element,
        collect(element, [](Expr part) { return part->kind == Kind::Read; })) {
     SmallVector<AffineExpr> dims;
     for (Expr index : read->operands) {
-      auto loop = llvm::find(loops, index);
+      auto *loop = llvm::find(loops, index);
       if (loop == loops.end())
         break;
       dims.push_back(getAffineDimExpr(loop - loops.begin(), context));

@@ -74,7 +74,8 @@ private:
       return failure();
     ModelSizes &sizes = planner.sizes;
     if (!sizes.attention)
-      return entry.emitError() << kCannotBeStep << "has no llm.attention";
+      return emitError(entry.getLoc())
+             << kCannotBeStep << "has no llm.attention";
     FailureOr<int64_t> length =
         findMaxSeqLen(entry, sizes, rows.mostPositions());
     if (failed(length))
@@ -160,11 +161,11 @@ private:
     if (length == 0 && sizes.ropePositions)
       length = *sizes.ropePositions;
     if (length <= 0)
-      return entry.emitError()
+      return emitError(entry.getLoc())
              << "llm-introduce-kv-cache: max-seq-len must say how long a "
                 "sequence can be, since nothing in the program does";
     if (mostPositions && *mostPositions < length)
-      return entry.emitError()
+      return emitError(entry.getLoc())
              << kCannotBeStep << "tells " << *mostPositions
              << " positions apart, but max-seq-len is " << length;
     if (sizes.positions && *sizes.positions < length)

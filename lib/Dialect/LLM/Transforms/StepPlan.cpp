@@ -48,7 +48,7 @@ bool Planner::isGiven(Value value) const {
   if (!fact.sum)
     return false;
   if (!isa<RankedTensorType>(value.getType()))
-    return rows.extentOf(*fact.sum) != Extent::other;
+    return rows.extentOf(fact.sum) != Extent::other;
   return isOnePerToken(value) &&
          (*fact.sum == Sum::of(Sum::id) || rows.isPosition(*fact.sum));
 }

@@ -104,7 +104,7 @@ private:
     // Only what the batch says is not there yet.
     const RowFact &fact = rows.of(value);
     if (!isa<RankedTensorType>(value.getType())) {
-      Value size = sizeOf(f, rows.extentOf(*fact.sum), value.getLoc());
+      Value size = sizeOf(f, rows.extentOf(fact.sum), value.getLoc());
       if (!value.getType().isIndex())
         size = f.builder.create<arith::IndexCastOp>(value.getLoc(),
                                                     value.getType(), size);
@@ -499,7 +499,7 @@ private:
     replacements[callee].push_back(function);
     Block *block = function.addEntryBlock();
     Function f(OpBuilder::atBlockBegin(block), plan);
-    auto next = block->args_begin();
+    auto *next = block->args_begin();
     for (unsigned i : perToken)
       f.values.map(callee.getArgument(i), *next++);
     if (plan.layers) {
