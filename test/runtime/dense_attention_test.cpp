@@ -39,7 +39,9 @@ std::ostream &operator<<(std::ostream &stream, const Case &c) {
 llmir_tensor part(Tensor &whole, int64_t sequences, int64_t rows, int64_t first,
                   int64_t heads, int64_t headDim, int64_t width) {
   llmir_tensor view{};
-  view.data = whole.data<float>() + first;
+  // A tensor without rows has no memory.
+  auto *data = whole.data<float>();
+  view.data = data ? data + first : nullptr;
   view.dtype = LLMIR_F32;
   view.rank = 4;
   int64_t sizes[] = {sequences, rows, heads, headDim};
