@@ -45,7 +45,8 @@ TO_LLVM = (
     "expand-strided-metadata,lower-affine,func.func(llm-expand-bf16),"
     "convert-scf-to-cf,func.func(convert-math-to-llvm),convert-math-to-libm,"
     "convert-vector-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,"
-    "convert-cf-to-llvm,convert-arith-to-llvm,convert-index-to-llvm,canonicalize,"
+    "convert-cf-to-llvm,arith-expand,convert-arith-to-llvm,convert-index-to-llvm,"
+    "canonicalize,"
     "reconcile-unrealized-casts"
 )
 
@@ -81,7 +82,8 @@ def store(values: npt.ArrayLike, dtype: str) -> Array:
     """Round to nearest, ties to even, and return an array of `dtype`."""
     exact = np.asarray(values)
     if dtype != "bf16":
-        return np.ascontiguousarray(exact, DTYPES[dtype][0])
+        # A copy, since programs may write to their arguments.
+        return np.array(exact, DTYPES[dtype][0], order="C")
     bits = np.ascontiguousarray(exact, np.float32).view(np.uint32)
     bits = bits.astype(np.uint64)
     rounded: Array = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)

@@ -94,3 +94,19 @@ func.func @stays(%x: tensor<?x8xf32>, %b: index, %t: index) -> (tensor<?x?x8xf32
   } -> tensor<?x?x8xf32>
   return %s, %u : tensor<?x?x8xf32>, tensor<?x?x8xf32>
 }
+
+// -----
+
+// An input that has other loops than rows do.
+// CHECK-LABEL: func @part_of_the_loops
+// CHECK: linalg.generic
+func.func @part_of_the_loops(%x: tensor<6x8xf32>, %p: tensor<3x2xf32>) -> tensor<2x3x2x8xf32> {
+  %h = tensor.expand_shape %x [[0, 1], [2]] : tensor<6x8xf32> into tensor<2x3x8xf32>
+  %e = tensor.empty() : tensor<2x3x2x8xf32>
+  %y = linalg.generic {indexing_maps = [affine_map<(a,b,c,d)->(a,b,d)>, affine_map<(a,b,c,d)->(b,c)>, affine_map<(a,b,c,d)->(a,b,c,d)>], iterator_types = ["parallel","parallel","parallel","parallel"]} ins(%h, %p : tensor<2x3x8xf32>, tensor<3x2xf32>) outs(%e : tensor<2x3x2x8xf32>) {
+  ^bb0(%i: f32, %j: f32, %o: f32):
+    %s = arith.mulf %i, %j : f32
+    linalg.yield %s : f32
+  } -> tensor<2x3x2x8xf32>
+  return %y : tensor<2x3x2x8xf32>
+}

@@ -754,3 +754,93 @@ func.func @other_maximum(%q: tensor<4x8x16xf32>, %k: tensor<4x8x16xf32>,
     outs(%zero : tensor<4x8x16xf32>) -> tensor<4x8x16xf32>
   return %result : tensor<4x8x16xf32>
 }
+
+// -----
+
+// What the second product starts with would be lost.
+// CHECK-LABEL: func @starts_with_residual
+// CHECK-NOT: llm.attention
+func.func @starts_with_residual(%q: tensor<4x8x16xf32>, %k: tensor<4x8x16xf32>, %v: tensor<4x8x16xf32>, %r: tensor<4x8x16xf32>) -> tensor<4x8x16xf32> {
+  %zero = arith.constant dense<0.0> : tensor<4x8x16xf32>
+  %zeros = arith.constant dense<0.0> : tensor<4x8x8xf32>
+  %sums = arith.constant dense<0.0> : tensor<4x8xf32>
+  %lowest = arith.constant dense<0xFF800000> : tensor<4x8xf32>
+  %hidden = arith.constant dense<0xFF800000> : tensor<4x8x8xf32>
+  %scores = linalg.batch_matmul_transpose_b ins(%q, %k : tensor<4x8x16xf32>, tensor<4x8x16xf32>) outs(%zeros : tensor<4x8x8xf32>) -> tensor<4x8x8xf32>
+  %max = linalg.reduce { arith.maximumf } ins(%scores : tensor<4x8x8xf32>) outs(%lowest : tensor<4x8xf32>) dimensions = [2]
+  %shift = linalg.broadcast ins(%max : tensor<4x8xf32>) outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+  %difference = arith.subf %scores, %shift : tensor<4x8x8xf32>
+  %exp = math.exp %difference : tensor<4x8x8xf32>
+  %sum = linalg.reduce { arith.addf } ins(%exp : tensor<4x8x8xf32>) outs(%sums : tensor<4x8xf32>) dimensions = [2]
+  %total = linalg.broadcast ins(%sum : tensor<4x8xf32>) outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+  %weights = arith.divf %exp, %total : tensor<4x8x8xf32>
+  %result = linalg.batch_matmul ins(%weights, %v : tensor<4x8x8xf32>, tensor<4x8x16xf32>) outs(%r : tensor<4x8x16xf32>) -> tensor<4x8x16xf32>
+  return %result : tensor<4x8x16xf32>
+}
+
+// -----
+
+// The weights are divided by the sum over half of the keys.
+// CHECK-LABEL: func @sums_half
+// CHECK-NOT: llm.attention
+func.func @sums_half(%q: tensor<4x8x16xf32>, %k: tensor<4x8x16xf32>, %v: tensor<4x8x16xf32>) -> tensor<4x8x16xf32> {
+  %zero = arith.constant dense<0.0> : tensor<4x8x16xf32>
+  %zeros = arith.constant dense<0.0> : tensor<4x8x8xf32>
+  %sums = arith.constant dense<0.0> : tensor<4x8xf32>
+  %lowest = arith.constant dense<0xFF800000> : tensor<4x8xf32>
+  %hidden = arith.constant dense<0xFF800000> : tensor<4x8x8xf32>
+  %scores = linalg.batch_matmul_transpose_b ins(%q, %k : tensor<4x8x16xf32>, tensor<4x8x16xf32>) outs(%zeros : tensor<4x8x8xf32>) -> tensor<4x8x8xf32>
+  %max = linalg.reduce { arith.maximumf } ins(%scores : tensor<4x8x8xf32>) outs(%lowest : tensor<4x8xf32>) dimensions = [2]
+  %shift = linalg.broadcast ins(%max : tensor<4x8xf32>) outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+  %difference = arith.subf %scores, %shift : tensor<4x8x8xf32>
+  %exp = math.exp %difference : tensor<4x8x8xf32>
+  %part = tensor.extract_slice %exp[0,0,0][4,8,4][1,1,1] : tensor<4x8x8xf32> to tensor<4x8x4xf32>
+  %sum = linalg.reduce { arith.addf } ins(%part : tensor<4x8x4xf32>) outs(%sums : tensor<4x8xf32>) dimensions = [2]
+  %total = linalg.broadcast ins(%sum : tensor<4x8xf32>) outs(%zeros : tensor<4x8x8xf32>) dimensions = [2]
+  %weights = arith.divf %exp, %total : tensor<4x8x8xf32>
+  %result = linalg.batch_matmul ins(%weights, %v : tensor<4x8x8xf32>, tensor<4x8x16xf32>) outs(%zero : tensor<4x8x16xf32>) -> tensor<4x8x16xf32>
+  return %result : tensor<4x8x16xf32>
+}
+
+// -----
+
+// The first queries see no key, and yield 0.
+// CHECK-LABEL: func @more_queries_than_keys
+// CHECK: %[[A:.*]] = llm.attention {{.*}} {causal
+// CHECK: arith.select
+func.func @more_queries_than_keys(%q: tensor<4x8x16xf32>, %k: tensor<4x4x16xf32>, %v: tensor<4x4x16xf32>) -> tensor<4x8x16xf32> {
+  %zero = arith.constant dense<0.0> : tensor<4x8x16xf32>
+  %zeros = arith.constant dense<0.0> : tensor<4x8x4xf32>
+  %sums = arith.constant dense<0.0> : tensor<4x8xf32>
+  %lowest = arith.constant dense<0xFF800000> : tensor<4x8xf32>
+  %hidden = arith.constant dense<0xFF800000> : tensor<4x8x4xf32>
+  %none = tensor.empty() : tensor<4x8x4xi1>
+  %seen = linalg.generic {indexing_maps = [affine_map<(h, i, j) -> (h, i, j)>], iterator_types = ["parallel", "parallel", "parallel"]} outs(%none : tensor<4x8x4xi1>) {
+  ^bb0(%out: i1):
+    %h = linalg.index 0 : index
+    %i = linalg.index 1 : index
+    %j = linalg.index 2 : index
+    %c4 = arith.constant 4 : index
+    %p = arith.subi %i, %c4 : index
+    %y = arith.cmpi sle, %j, %p : index
+    linalg.yield %y : i1
+  } -> tensor<4x8x4xi1>
+  %scores = linalg.batch_matmul_transpose_b ins(%q, %k : tensor<4x8x16xf32>, tensor<4x4x16xf32>) outs(%zeros : tensor<4x8x4xf32>) -> tensor<4x8x4xf32>
+  %masked = arith.select %seen, %scores, %hidden : tensor<4x8x4xi1>, tensor<4x8x4xf32>
+  %max = linalg.reduce { arith.maximumf } ins(%masked : tensor<4x8x4xf32>) outs(%lowest : tensor<4x8xf32>) dimensions = [2]
+  %shift = linalg.broadcast ins(%max : tensor<4x8xf32>) outs(%zeros : tensor<4x8x4xf32>) dimensions = [2]
+  %difference = arith.subf %masked, %shift : tensor<4x8x4xf32>
+  %exp = math.exp %difference : tensor<4x8x4xf32>
+  %sum = linalg.reduce { arith.addf } ins(%exp : tensor<4x8x4xf32>) outs(%sums : tensor<4x8xf32>) dimensions = [2]
+  %total = linalg.broadcast ins(%sum : tensor<4x8xf32>) outs(%zeros : tensor<4x8x4xf32>) dimensions = [2]
+  %weights = arith.divf %exp, %total : tensor<4x8x4xf32>
+  %tt = arith.constant dense<true> : tensor<4x8xi1>
+  %e1 = tensor.empty() : tensor<4x8x4xf32>
+  %isinf = arith.cmpf oeq, %masked, %hidden : tensor<4x8x4xf32>
+  %allinf = linalg.reduce { arith.andi } ins(%isinf : tensor<4x8x4xi1>) outs(%tt : tensor<4x8xi1>) dimensions = [2]
+  %e2 = tensor.empty() : tensor<4x8x4xi1>
+  %allb = linalg.broadcast ins(%allinf : tensor<4x8xi1>) outs(%e2 : tensor<4x8x4xi1>) dimensions = [2]
+  %weights2 = arith.select %allb, %zeros, %weights : tensor<4x8x4xi1>, tensor<4x8x4xf32>
+  %result = linalg.batch_matmul ins(%weights2, %v : tensor<4x8x4xf32>, tensor<4x4x16xf32>) outs(%zero : tensor<4x8x16xf32>) -> tensor<4x8x16xf32>
+  return %result : tensor<4x8x16xf32>
+}

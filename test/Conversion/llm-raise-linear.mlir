@@ -125,3 +125,20 @@ func.func @matrix_added(%x: tensor<5x8xf32>, %init: tensor<5x4xf32>) -> tensor<5
   %y = linalg.matmul ins(%x, %w : tensor<5x8xf32>, tensor<8x4xf32>) outs(%init : tensor<5x4xf32>) -> tensor<5x4xf32>
   return %y : tensor<5x4xf32>
 }
+
+// -----
+
+// Each output has an input of its own.
+// CHECK-LABEL: func @input_of_each_output
+// CHECK-NOT: llm.linear
+func.func @input_of_each_output(%x: tensor<5x8x16xf32>) -> tensor<5x8xf32> {
+  %w = llm.parameter "model"::"w" : tensor<8x16xf32>
+  %c = arith.constant dense<0.0> : tensor<5x8xf32>
+  %y = linalg.generic {indexing_maps = [affine_map<(m,n,k)->(m,n,k)>, affine_map<(m,n,k)->(n,k)>, affine_map<(m,n,k)->(m,n)>], iterator_types = ["parallel","parallel","reduction"]} ins(%x, %w : tensor<5x8x16xf32>, tensor<8x16xf32>) outs(%c : tensor<5x8xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %p = arith.mulf %a, %b : f32
+    %s = arith.addf %o, %p : f32
+    linalg.yield %s : f32
+  } -> tensor<5x8xf32>
+  return %y : tensor<5x8xf32>
+}

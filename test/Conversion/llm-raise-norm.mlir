@@ -203,3 +203,32 @@ func.func @other_input(%x: tensor<4x64xf32>, %z: tensor<4x64xf32>) -> tensor<4x6
   } -> tensor<4x64xf32>
   return %y : tensor<4x64xf32>
 }
+
+// -----
+
+// The mean is another one at each place of the row.
+// CHECK-LABEL: func @weighted_by_the_output
+// CHECK-NOT: llm.rms_norm
+func.func @weighted_by_the_output(%x: tensor<8x8xf32>, %w: tensor<8xf32>) -> tensor<8x8xf32> {
+  %c = arith.constant dense<0.0> : tensor<8x8xf32>
+  %s = linalg.generic {indexing_maps = [affine_map<(i,j,k)->(i,k)>, affine_map<(i,j,k)->(j)>, affine_map<(i,j,k)->(i,j)>], iterator_types = ["parallel", "parallel", "reduction"]} ins(%x, %w : tensor<8x8xf32>, tensor<8xf32>) outs(%c : tensor<8x8xf32>) {
+  ^bb0(%a: f32, %ww: f32, %o: f32):
+    %aw = arith.mulf %a, %ww : f32
+    %q = arith.mulf %aw, %aw : f32
+    %n = arith.addf %o, %q : f32
+    linalg.yield %n : f32
+  } -> tensor<8x8xf32>
+  %em = tensor.empty() : tensor<8x8xf32>
+  %out = linalg.generic {indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(j)>, affine_map<(i,j)->(i,j)>], iterator_types = ["parallel", "parallel"]} ins(%x, %s, %w : tensor<8x8xf32>, tensor<8x8xf32>, tensor<8xf32>) outs(%em : tensor<8x8xf32>) {
+  ^bb0(%xi: f32, %si: f32, %wi: f32, %oo: f32):
+    %e = arith.constant 1.0e-1 : f32
+    %cn = arith.constant 8.0 : f32
+    %xw = arith.mulf %xi, %wi : f32
+    %m = arith.divf %si, %cn : f32
+    %me = arith.addf %m, %e : f32
+    %r = math.rsqrt %me : f32
+    %y = arith.mulf %xw, %r : f32
+    linalg.yield %y : f32
+  } -> tensor<8x8xf32>
+  return %out : tensor<8x8xf32>
+}

@@ -385,3 +385,53 @@ func.func @halves_of_neighbours(%x: tensor<8x4x8xf32>, %f: tensor<4xf32>)
     : (tensor<8x4x4xf32>, tensor<8x4x4xf32>) -> tensor<8x4x8xf32>
   return %y : tensor<8x4x8xf32>
 }
+
+// -----
+
+// The two halves of a head turn by different angles, one of them by none.
+// CHECK-LABEL: func @two_frequencies
+// CHECK-NOT: llm.rope 
+func.func @two_frequencies(%x: tensor<8x4x8xf32>) -> tensor<8x4x8xf32> {
+  %f = arith.constant dense<[0.0, 0.5, 0.25, 0.125]> : tensor<4xf32>
+  %g = arith.constant dense<[0.75, 0.5, 0.25, 0.125]> : tensor<4xf32>
+  %rowsg = tensor.empty() : tensor<8x4xf32>
+  %anglesg = linalg.generic {indexing_maps = [affine_map<(t, d) -> (d)>, affine_map<(t, d) -> (t, d)>], iterator_types = ["parallel", "parallel"]} ins(%g : tensor<4xf32>) outs(%rowsg : tensor<8x4xf32>) {
+  ^bb0(%frequency: f32, %out: f32):
+    %t = linalg.index 0 : index
+    %i = arith.index_cast %t : index to i64
+    %position = arith.sitofp %i : i64 to f32
+    %angle = arith.mulf %frequency, %position : f32
+    linalg.yield %angle : f32
+  } -> tensor<8x4xf32>
+  %cg = math.cos %anglesg : tensor<8x4xf32>
+  %sg = math.sin %anglesg : tensor<8x4xf32>
+  %roomg = tensor.empty() : tensor<8x4x4xf32>
+  %cosg = linalg.broadcast ins(%cg : tensor<8x4xf32>) outs(%roomg : tensor<8x4x4xf32>) dimensions = [1]
+  %sing = linalg.broadcast ins(%sg : tensor<8x4xf32>) outs(%roomg : tensor<8x4x4xf32>) dimensions = [1]
+  %rows = tensor.empty() : tensor<8x4xf32>
+  %angles = linalg.generic {indexing_maps = [affine_map<(t, d) -> (d)>, affine_map<(t, d) -> (t, d)>], iterator_types = ["parallel", "parallel"]} ins(%f : tensor<4xf32>) outs(%rows : tensor<8x4xf32>) {
+  ^bb0(%frequency: f32, %out: f32):
+    %t = linalg.index 0 : index
+    %i = arith.index_cast %t : index to i64
+    %position = arith.sitofp %i : i64 to f32
+    %angle = arith.mulf %frequency, %position : f32
+    linalg.yield %angle : f32
+  } -> tensor<8x4xf32>
+  %c = math.cos %angles : tensor<8x4xf32>
+  %s = math.sin %angles : tensor<8x4xf32>
+  %room = tensor.empty() : tensor<8x4x4xf32>
+  %cos = linalg.broadcast ins(%c : tensor<8x4xf32>) outs(%room : tensor<8x4x4xf32>) dimensions = [1]
+  %sin = linalg.broadcast ins(%s : tensor<8x4xf32>) outs(%room : tensor<8x4x4xf32>) dimensions = [1]
+  %a = tensor.extract_slice %x[0, 0, 0] [8, 4, 4] [1, 1, 1] : tensor<8x4x8xf32> to tensor<8x4x4xf32>
+  %b = tensor.extract_slice %x[0, 0, 4] [8, 4, 4] [1, 1, 1] : tensor<8x4x8xf32> to tensor<8x4x4xf32>
+  %p = arith.mulf %a, %cos : tensor<8x4x4xf32>
+  %q = arith.mulf %sin, %b : tensor<8x4x4xf32>
+  %r = arith.mulf %b, %cosg : tensor<8x4x4xf32>
+  %w = arith.mulf %a, %sing : tensor<8x4x4xf32>
+  %one = arith.subf %p, %q : tensor<8x4x4xf32>
+  %two = arith.addf %r, %w : tensor<8x4x4xf32>
+  %ye = tensor.empty() : tensor<8x4x8xf32>
+  %y0 = tensor.insert_slice %one into %ye[0,0,0][8,4,4][1,1,1] : tensor<8x4x4xf32> into tensor<8x4x8xf32>
+  %y = tensor.insert_slice %two into %y0[0,0,4][8,4,4][1,1,1] : tensor<8x4x4xf32> into tensor<8x4x8xf32>
+  return %y : tensor<8x4x8xf32>
+}

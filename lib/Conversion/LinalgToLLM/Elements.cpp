@@ -115,8 +115,9 @@ Expr Elements::applyOp(Operation *op, ArrayRef<Expr> x) {
         OperationName(arith::SIToFPOp::getOperationName(), op->getContext()),
         type, x);
   }
-  // What remains computes floats, or integers that are not truths.
-  if (isTruth)
+  // What remains computes floats, or integers that are not truths. Numbers of
+  // tokens and ids fit in 32 bits, and in no less.
+  if (isTruth || (isa<IntegerType>(type) && type.getIntOrFloatBitWidth() < 32))
     return nullptr;
   if (isa<arith::IndexCastOp, arith::TruncIOp>(op))
     return x[0]->isTruth() ? nullptr : x[0];

@@ -302,10 +302,13 @@ private:
               getElementTypeOrSelf(embedding.getResult().getType())),
           indices, embedding.getTable());
     }
-    SmallVector<OpFoldResult> extents(shape);
-    SmallVector<int64_t> ranges = op.getStaticLoopRanges();
-    for (unsigned i = extents.size(); i < numLoops; ++i)
-      extents.push_back(builder.getIndexAttr(ranges[i]));
+    SmallVector<OpFoldResult> extents(numLoops);
+    for (OpOperand &operand : op->getOpOperands())
+      for (auto [dim, expr] :
+           llvm::enumerate(op.getMatchingIndexingMap(&operand).getResults()))
+        if (auto loop = dyn_cast<AffineDimExpr>(expr))
+          extents[loop.getPosition()] =
+              tensor::getMixedSize(builder, loc, operand.get(), dim);
     return collapseRows(builder, loc,
                         view.materialize(builder, loc, element, loops, extents),
                         2);

@@ -14,6 +14,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Matchers.h"
 
 #include <cmath>
 
@@ -47,11 +48,19 @@ struct Contraction {
   }
 };
 
+/// Whether every element of a tensor is 0.
+bool isZero(Value tensor) {
+  if (auto fill = tensor.getDefiningOp<linalg::FillOp>())
+    return matchPattern(fill.getInputs()[0], m_AnyZeroFloat());
+  return matchPattern(tensor, m_AnyZeroFloat());
+}
+
 std::optional<Contraction> contractionOf(Operation *op) {
   auto linalgOp = dyn_cast_or_null<linalg::LinalgOp>(op);
   if (!linalgOp || linalgOp.getNumDpsInputs() != 2 ||
       linalgOp.getNumDpsInits() != 1 || op->getNumResults() != 1 ||
-      linalgOp.getNumReductionLoops() != 1)
+      linalgOp.getNumReductionLoops() != 1 ||
+      !isZero(linalgOp.getDpsInitOperand(0)->get()))
     return std::nullopt;
   Contraction found{linalgOp, 0};
   for (unsigned operand : {0, 1, 2})
@@ -100,6 +109,8 @@ struct Match {
   double scale = 1.0;
   /// Whether a query that sees no key yields 0.
   bool zeroIfBlind = false;
+  /// Whether the attributes say it all, and each query sees a key.
+  bool isPlain = false;
 };
 
 class Raiser {
@@ -180,8 +191,10 @@ bool Raiser::parseSoftmax(Expr weight, Expr key, Expr &score,
       sum = stripCasts(inverse->operands[1]);
     }
   }
+  // Over all keys.
   auto isReduction = [&](Expr e, Reduction kind) {
-    return e->kind == Kind::Reduce && e->number == static_cast<int64_t>(kind);
+    return e->kind == Kind::Reduce && e->number == static_cast<int64_t>(kind) &&
+           e->operands[0]->operands[0] == key->operands[0];
   };
   if (!exponential || !exponential->applies("math.exp") ||
       !isReduction(sum, Reduction::add) ||
@@ -469,9 +482,13 @@ std::optional<Match> Raiser::match(const Contraction &product, unsigned weights,
                                          indices.query->operands[0]));
   found.visibility =
       parseVisibility(exprs, scores->seen, position, indices.key);
-  bool isPlain =
-      exprs.asTruth(found.visibility.rest) == true && scores->added.empty();
-  if (isPlain || scores->hidesWholly())
+  // Of more queries than keys, the first ones see none.
+  Expr surplus =
+      exprs.sub(indices.key->operands[0], indices.query->operands[0]);
+  found.isPlain = exprs.asTruth(found.visibility.rest) == true &&
+                  scores->added.empty() &&
+                  (!found.visibility.causal || exprs.isNotNegative(surplus));
+  if (found.isPlain || scores->hidesWholly())
     return found;
   // A query that sees no key of a finite mask weighs all keys by what hides
   // them, so here the mask stays whole.
@@ -591,10 +608,10 @@ LogicalResult Raiser::replace(const Match &match) {
   Value query = layOut(match.query, indices.query, indices.head);
   Value keys = layOut(match.keys, indices.key, match.kvHead);
   Value values = layOut(match.values, indices.key, match.kvHead);
-  bool isPlain =
-      exprs.asTruth(visibility.rest) == true && match.scores.added.empty();
-  Value mask = isPlain ? Value() : this->mask(emitter, match);
-  if (!query || !keys || !values || (!isPlain && !mask))
+  bool needsMask =
+      exprs.asTruth(visibility.rest) != true || !match.scores.added.empty();
+  Value mask = needsMask ? this->mask(emitter, match) : Value();
+  if (!query || !keys || !values || (needsMask && !mask))
     return failure();
 
   auto queryType = cast<RankedTensorType>(query.getType());
@@ -611,7 +628,7 @@ LogicalResult Raiser::replace(const Match &match) {
                         : IntegerAttr(),
       match.scores.softcap ? builder.getF32FloatAttr(*match.scores.softcap)
                            : FloatAttr());
-  if (match.zeroIfBlind && !isPlain)
+  if (match.zeroIfBlind && !match.isPlain)
     output = zeroBlind(emitter, match, output);
   if (!output)
     return failure();

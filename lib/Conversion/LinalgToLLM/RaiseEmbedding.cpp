@@ -31,7 +31,11 @@ static Value clampIndices(OpBuilder &builder, Location loc, Value indices,
   SmallVector<utils::IteratorType> iterators(sizes.size(),
                                              utils::IteratorType::parallel);
   Type element = getElementTypeOrSelf(indices.getType());
-  Type computed = element.isIndex() ? builder.getI64Type() : element;
+  Type computed = element;
+  if (element.isIndex())
+    computed = builder.getI64Type();
+  else if (element.getIntOrFloatBitWidth() < 32)
+    computed = builder.getI32Type();
   Value first = builder.create<arith::ConstantOp>(
       loc, builder.getIntegerAttr(computed, 0));
   Value last = builder.create<arith::ConstantOp>(
@@ -43,6 +47,8 @@ static Value clampIndices(OpBuilder &builder, Location loc, Value indices,
             Value index = arguments[0];
             if (element.isIndex())
               index = body.create<arith::IndexCastOp>(loc, computed, index);
+            else if (element != computed)
+              index = body.create<arith::ExtSIOp>(loc, computed, index);
             index = body.create<arith::MaxSIOp>(loc, index, first);
             index = body.create<arith::MinSIOp>(loc, index, last);
             if (!computed.isInteger(32))

@@ -109,6 +109,9 @@ static std::optional<Contraction> match(linalg::LinalgOp op) {
       result.input = {a, loops};
       if (view.dependsOnlyOn(result.input, k) && result.loops.size() > 1)
         continue;
+      // Each output has the same input.
+      if (view.dependsOn(result.input, n))
+        continue;
       result.weight = found->first;
       result.isTransposed = found->second;
       result.outputs = position;

@@ -108,7 +108,7 @@ private:
 
   bool matchSquares(const Term &term, Norm &norm) {
     std::optional<Reduction> mean = view.getMean(view.resolveRounded(term));
-    if (!mean || !isNormalizedSize(*mean))
+    if (!mean || !isOfAll(*mean))
       return matchDifference(term, norm);
     std::optional<Term> base = matchSquare(mean->body);
     if (!base)
@@ -135,7 +135,7 @@ private:
     std::optional<Reduction> squares =
         view.getMean(view.resolveRounded(view.getOperand(term, 0)));
     std::optional<Term> mean = matchSquare(view.getOperand(term, 1));
-    if (!squares || !isNormalizedSize(*squares) || !mean)
+    if (!squares || !isOfAll(*squares) || !mean)
       return false;
     std::optional<Term> base = matchSquare(squares->body);
     std::optional<Term> input = matchMean(*mean);
@@ -177,13 +177,16 @@ private:
   /// What a term is the mean of, along the last dimension.
   std::optional<Term> matchMean(const Term &term) {
     std::optional<Reduction> mean = view.getMean(view.resolveRounded(term));
-    if (!mean || !isNormalizedSize(*mean))
+    if (!mean || !isOfAll(*mean))
       return std::nullopt;
     return TermView::substitute(mean->body, mean->variable, last);
   }
 
-  bool isNormalizedSize(const Reduction &mean) {
-    return mean.size == root.getStaticLoopRanges().back();
+  /// Whether a mean is of the last dimension, and the same for each place in
+  /// it.
+  bool isOfAll(const Reduction &mean) {
+    return mean.size == root.getStaticLoopRanges().back() &&
+           !view.dependsOn(mean.body, last);
   }
 
   /// Takes the input, centered if it is, from the product. What is left may

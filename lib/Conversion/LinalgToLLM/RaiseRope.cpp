@@ -15,6 +15,9 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
+#include <cmath>
+#include <limits>
+
 namespace llmir {
 #define GEN_PASS_DEF_RAISEROPE
 #include "llmir/Conversion/Passes.h.inc"
@@ -39,6 +42,9 @@ struct Term {
   bool isSine = false;
   double factor = 1.0;
 };
+
+/// A frequency that nothing has said yet.
+constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
 
 /// A rotation by positions, from a source to what `root` yields.
 struct Match {
@@ -239,10 +245,10 @@ bool Raiser::parseAngle(Expr angle, int64_t index, Match &found) {
     found.position = position;
     if (std::optional<double> number = exprs.asNumber(frequency)) {
       if (static_cast<int64_t>(found.values.size()) <= index)
-        found.values.resize(index + 1);
+        found.values.resize(index + 1, kUnknown);
       float value = static_cast<float>(*number);
       float &known = found.values[index];
-      if (known != 0.0f && known != value)
+      if (!std::isnan(known) && known != value)
         return false;
       known = value;
       return !found.frequencies;

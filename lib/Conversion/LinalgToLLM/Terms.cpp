@@ -430,6 +430,14 @@ bool TermView::dependsOnlyOn(const Term &unresolved,
   return true;
 }
 
+bool TermView::dependsOn(const Term &term, AffineExpr variable) const {
+  SmallVector<AffineExpr> others;
+  for (unsigned i = 0; i < numVariables; ++i)
+    if (AffineExpr other = getAffineDimExpr(i, context); other != variable)
+      others.push_back(other);
+  return !dependsOnlyOn(term, others);
+}
+
 bool TermView::isSame(const Term &a, const Term &b) const {
   return isSame(a, b, kMaxDepth);
 }

@@ -91,6 +91,8 @@ public:
   /// The value of an integer as an affine expression of the variables.
   std::optional<mlir::AffineExpr> getAffine(const Term &term) const;
   /// Whether a term depends on no variable but `allowed`.
+  /// Whether a term may be another one at another value of a variable.
+  bool dependsOn(const Term &term, mlir::AffineExpr variable) const;
   bool dependsOnlyOn(const Term &term,
                      llvm::ArrayRef<mlir::AffineExpr> allowed) const;
   /// Whether two terms are computed in the same way from the same tensors.

@@ -257,3 +257,77 @@ func.func @other(%h: tensor<?x4xf32>) -> tensor<?x4xf32> {
   %x = call @norm(%h) : (tensor<?x4xf32>) -> tensor<?x4xf32>
   return %x : tensor<?x4xf32>
 }
+
+// -----
+
+// What has a number for each row is not computed of some of them.
+// CHECK-LABEL: func.func @step(
+// CHECK: math.rsqrt
+// CHECK: %[[PICKED:.*]] = llm.embedding
+// CHECK: llm.linear %[[PICKED]]
+func.func @main(%ids: tensor<1x?xi64>) -> tensor<1x?x8xf32> {
+  %c1 = arith.constant 1 : index
+  %zero = arith.constant 0.0 : f32
+  %t = tensor.dim %ids, %c1 : tensor<1x?xi64>
+  %embed = llm.parameter "model"::"embed" : tensor<8x4xf32>
+  %ids1 = tensor.collapse_shape %ids [[0, 1]] : tensor<1x?xi64> into tensor<?xi64>
+  %ids32 = arith.trunci %ids1 : tensor<?xi64> to tensor<?xi32>
+  %rows = llm.embedding %ids32, %embed : (tensor<?xi32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %heads = tensor.expand_shape %rows [[0, 1], [2, 3]] : tensor<?x4xf32> into tensor<1x?x1x4xf32>
+  %a = llm.attention %heads, %heads, %heads {causal} : (tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>) -> tensor<1x?x1x4xf32>
+  %flat = tensor.collapse_shape %a [[0, 1], [2, 3]] : tensor<1x?x1x4xf32> into tensor<?x4xf32>
+  %e1 = tensor.empty(%t) : tensor<?xf32>
+  %z1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<?xf32>) -> tensor<?xf32>
+  %s = linalg.generic {indexing_maps = [affine_map<(t, d) -> (t, d)>, affine_map<(t, d) -> (t)>], iterator_types = ["parallel", "reduction"]} ins(%flat : tensor<?x4xf32>) outs(%z1 : tensor<?xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %q = arith.mulf %in, %in : f32
+    %r = arith.addf %out, %q : f32
+    linalg.yield %r : f32
+  } -> tensor<?xf32>
+  %empty = tensor.empty(%t) : tensor<?x4xf32>
+  %x = linalg.generic {indexing_maps = [affine_map<(t, d) -> (t, d)>, affine_map<(t, d) -> (t)>, affine_map<(t, d) -> (t, d)>], iterator_types = ["parallel", "parallel"]} ins(%flat, %s : tensor<?x4xf32>, tensor<?xf32>) outs(%empty : tensor<?x4xf32>) {
+  ^bb0(%in: f32, %n: f32, %out: f32):
+    %r = math.rsqrt %n : f32
+    %y = arith.mulf %in, %r : f32
+    linalg.yield %y : f32
+  } -> tensor<?x4xf32>
+  %logits = llm.linear %x, %embed : (tensor<?x4xf32>, tensor<8x4xf32>) -> tensor<?x8xf32>
+  %result = tensor.expand_shape %logits [[0, 1], [2]] : tensor<?x8xf32> into tensor<1x?x8xf32>
+  return %result : tensor<1x?x8xf32>
+}
+
+// -----
+
+// Unsigned numbers are not compared by their difference.
+// CHECK-LABEL: func.func @step(
+// CHECK: arith.cmpi ult
+func.func @main(%ids: tensor<1x?xi64>) -> tensor<1x?x8xf32> {
+  %c1 = arith.constant 1 : index
+  %t = tensor.dim %ids, %c1 : tensor<1x?xi64>
+  %embed = llm.parameter "model"::"embed" : tensor<8x4xf32>
+  %ids1 = tensor.collapse_shape %ids [[0, 1]] : tensor<1x?xi64> into tensor<?xi64>
+  %ids32 = arith.trunci %ids1 : tensor<?xi64> to tensor<?xi32>
+  %rows = llm.embedding %ids32, %embed : (tensor<?xi32>, tensor<8x4xf32>) -> tensor<?x4xf32>
+  %h = tensor.expand_shape %rows [[0, 1], [2]] : tensor<?x4xf32> into tensor<1x?x4xf32>
+  %empty = tensor.empty(%t) : tensor<1x?x4xf32>
+  %x = linalg.generic {indexing_maps = [affine_map<(b, t, d) -> (b, t, d)>, affine_map<(b, t, d) -> (b, t, d)>], iterator_types = ["parallel", "parallel", "parallel"]} ins(%h : tensor<1x?x4xf32>) outs(%empty : tensor<1x?x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %i = linalg.index 1 : index
+    %one = arith.constant 1 : index
+    %five = arith.constant 5 : index
+    %i1 = arith.addi %i, %one : index
+    %i5 = arith.addi %i, %five : index
+    %c = arith.cmpi ult, %i, %i1 : index
+    %m = arith.select %c, %i, %i5 : index
+    %p32 = arith.index_cast %m : index to i32
+    %angle = arith.sitofp %p32 : i32 to f32
+    %y = arith.addf %in, %angle : f32
+    linalg.yield %y : f32
+  } -> tensor<1x?x4xf32>
+  %heads = tensor.expand_shape %x [[0], [1], [2, 3]] : tensor<1x?x4xf32> into tensor<1x?x1x4xf32>
+  %a = llm.attention %heads, %heads, %heads {causal} : (tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>, tensor<1x?x1x4xf32>) -> tensor<1x?x1x4xf32>
+  %flat = tensor.collapse_shape %a [[0, 1], [2, 3]] : tensor<1x?x1x4xf32> into tensor<?x4xf32>
+  %logits = llm.linear %flat, %embed : (tensor<?x4xf32>, tensor<8x4xf32>) -> tensor<?x8xf32>
+  %result = tensor.expand_shape %logits [[0, 1], [2]] : tensor<?x8xf32> into tensor<1x?x8xf32>
+  return %result : tensor<1x?x8xf32>
+}

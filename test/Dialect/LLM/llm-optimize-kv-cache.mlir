@@ -260,3 +260,20 @@ module attributes {llm.model = {vocab_size = 8 : i64}} {
     return %x : tensor<?x2x4xf32>
   }
 }
+
+// -----
+
+!kv = !llm.paged_kv_cache<f32, 1, 2, 4, 16, 64>
+
+// What was looked up is older than the append.
+// CHECK-LABEL: func @overwritten_since
+// CHECK: llm.lookup_kv
+// CHECK: llm.append_kv
+// CHECK: llm.attention
+func.func @overwritten_since(%kv: !kv, %q: tensor<2x1x4x4xf32>, %k: tensor<2x2x4xf32>, %slots: tensor<2xi32>, %blocks: tensor<2x4xi32>) -> (tensor<2x1x4x4xf32>, !kv) {
+  %lens = arith.constant dense<64> : tensor<2xi32>
+  %ks, %vs = llm.lookup_kv %kv, %blocks, %lens : (!kv, tensor<2x4xi32>, tensor<2xi32>) -> (tensor<2x64x2x4xf32>, tensor<2x64x2x4xf32>)
+  %kv1 = llm.append_kv %kv, %k, %k slots %slots : (!kv, tensor<2x2x4xf32>, tensor<2x2x4xf32>, tensor<2xi32>) -> !kv
+  %o = llm.attention %q, %ks, %vs {causal} : (tensor<2x1x4x4xf32>, tensor<2x64x2x4xf32>, tensor<2x64x2x4xf32>) -> tensor<2x1x4x4xf32>
+  return %o, %kv1 : tensor<2x1x4x4xf32>, !kv
+}

@@ -44,6 +44,10 @@ static OpOperand *onlyRows(Operation *op) {
       if (only)
         return nullptr;
       only = &operand;
+    } else if (auto type = dyn_cast<RankedTensorType>(operand.get().getType());
+               type && !type.hasStaticShape()) {
+      // It may have a number for each row.
+      return nullptr;
     }
   }
   // Indices are those of all rows.

@@ -65,6 +65,10 @@ static std::optional<Place> placeOf(linalg::GenericOp op, Value value,
                     map.getResult(0) == getAffineDimExpr(0, op.getContext());
     return isLength ? std::optional(Place{0, 0, 1, 0}) : std::nullopt;
   }
+  // Positions fit in 32 bits, and in no less.
+  if (!value.getType().isIndex() &&
+      value.getType().getIntOrFloatBitWidth() < 32)
+    return std::nullopt;
   Operation *def = value.getDefiningOp();
   if (auto index = dyn_cast<linalg::IndexOp>(def)) {
     if (index.getDim() == 3)
@@ -140,6 +144,11 @@ struct AttendInCache : OpRewritePattern<AttentionOp> {
     if (!lookup || op.getKeys() != lookup.getKeys() ||
         op.getValues() != lookup.getValues())
       return rewriter.notifyMatchFailure(op, "is not over one lookup");
+    // What has been looked up may be overwritten since.
+    for (Operation *user : lookup.getCache().getUsers())
+      if (!isa<LookupKVOp, PagedAttentionOp>(user) &&
+          (user->getBlock() != op->getBlock() || user->isBeforeInBlock(op)))
+        return rewriter.notifyMatchFailure(op, "follows a use of the cache");
     PagedKVCacheType cache = lookup.getCache().getType();
     Type held = cache.getElementType(),
          read = typeOf(lookup.getKeys()).getElementType();

@@ -434,7 +434,8 @@ static std::optional<Sum> evaluate(AffineExpr expr, ArrayRef<Sum> dims,
 static std::optional<bool> compare(arith::CmpIPredicate predicate, const Sum &a,
                                    const Sum &b) {
   std::optional<int64_t> difference = a.plus(b, -1).asConstant();
-  if (difference)
+  bool isSigned = predicate < arith::CmpIPredicate::ult;
+  if (difference && isSigned)
     return arith::applyCmpPredicate(predicate, APInt(64, *difference, true),
                                     APInt(64, 0));
   if (a.isNonNegative() && b == Sum()) {
@@ -477,6 +478,10 @@ std::optional<Sum> TokenRows::sumOf(Operation *op) {
       return std::nullopt;
     operands.push_back(sum.value_or(Sum()));
   }
+  // Numbers of tokens and ids fit in 32 bits, and in no less.
+  Type type = getElementTypeOrSelf(op->getResult(0).getType());
+  if (!type.isIndex() && type.getIntOrFloatBitWidth() < 32)
+    return std::nullopt;
   if (isa<arith::IndexCastOp, arith::IndexCastUIOp, arith::ExtSIOp,
           arith::ExtUIOp, arith::TruncIOp>(op))
     return operands[0];
