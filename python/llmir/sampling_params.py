@@ -84,7 +84,9 @@ class SamplingParams:
         """Check the fields, and make lists of `stop`, its tokens and `bad_words`."""
         self.stop = _strings("stop", self.stop)
         self.bad_words = _strings("bad_words", self.bad_words)
-        self.stop_token_ids = _ids("stop_token_ids", self.stop_token_ids or ())
+        self.stop_token_ids = _ids(
+            "stop_token_ids", () if self.stop_token_ids is None else self.stop_token_ids
+        )
         if self.allowed_token_ids is not None:
             self.allowed_token_ids = _ids("allowed_token_ids", self.allowed_token_ids)
             if not self.allowed_token_ids:

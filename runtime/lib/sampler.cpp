@@ -84,26 +84,25 @@ public:
       row.sumWeights(scale);
       return row.draw(number);
     }
+    float floor = floorOfMinP();
     double total = 0;
     if (config.topK > 0) {
-      row.collect(row.floorOfGreatest(size_t(config.topK)), candidates);
-      keepTopK();
+      floor = std::max(floor, floorOfTopK());
       for (const Candidate &c : candidates)
         total += weigh(c);
     } else if (config.topP < 1) {
       total = row.sumWeights(scale);
       collectProbable(config.topP * total);
-    } else {
-      row.collect(floorOfMinP(), candidates);
     }
+    Candidate last = {floor, std::numeric_limits<int32_t>::max()};
     if (config.topP < 1)
-      keepTopP(config.topP * total);
-    if (config.minP > 0)
-      erase([&](const Candidate &c) { return weigh(c) < config.minP; });
-    // In the order of ids, so that the draw does not depend on the sorting.
-    std::sort(
-        candidates.begin(), candidates.end(),
-        [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
+      last = lastOfTopP(config.topP * total);
+    // In the order of ids, so that the draw does not depend on how the others
+    // were found.
+    row.collect(std::max(floor, last.logit), candidates);
+    erase([&](const Candidate &c) {
+      return likelier(last, c) || weigh(c) < config.minP;
+    });
     return pick(number);
   }
 
@@ -131,21 +130,24 @@ private:
     return config.minP > 0 ? floorAt(-std::log(config.minP)) : lowest;
   }
 
-  /// Candidates as likely as the k-th stay, as in Transformers and vLLM.
-  void keepTopK() {
+  /// Collects the k likeliest tokens, and those as likely as the last of them,
+  /// which stay as in Transformers and vLLM; returns its logit.
+  float floorOfTopK() {
     size_t topK = size_t(config.topK);
-    if (topK >= candidates.size())
-      return;
+    row.collect(row.floorOfGreatest(topK), candidates);
+    if (topK > candidates.size())
+      return lowest;
     std::nth_element(candidates.begin(), candidates.begin() + (topK - 1),
                      candidates.end(), likelier);
     float kth = candidates[topK - 1].logit;
     erase([=](const Candidate &c) { return c.logit < kth; });
+    return kth;
   }
 
   /// Collects the likeliest tokens until their weights reach `wanted`. What
   /// min-p will take away need not be there.
   void collectProbable(double wanted) {
-    for (double distance = 4;; distance *= 2) {
+    for (double distance = 4;; distance *= 1.5) {
       float floor = std::max(floorAt(distance), floorOfMinP());
       // Below that, weights are 0.
       bool last = distance >= 128 || floor == floorOfMinP();
@@ -158,23 +160,30 @@ private:
     }
   }
 
-  /// The shortest list of the likeliest candidates whose weights reach
-  /// `wanted`, sorted a growing piece at a time.
-  void keepTopP(double wanted) {
+  /// The last of the shortest list of the likeliest candidates whose weights
+  /// reach `wanted`. Its place lies in [begin, end), which is halved as in a
+  /// search for a quantile: the list may be long, and needs no order.
+  Candidate lastOfTopP(double wanted) {
+    size_t begin = 0, end = candidates.size();
     double sum = 0;
-    size_t kept = 0;
-    for (size_t sorted = 0, piece = 64; sorted < candidates.size();
-         piece *= 4) {
-      size_t end = std::min(candidates.size(), sorted + piece);
-      std::partial_sort(candidates.begin() + sorted, candidates.begin() + end,
-                        candidates.end(), likelier);
-      while (kept < end && (sum < wanted || kept == 0))
-        sum += weigh(candidates[kept++]);
-      if (sum >= wanted)
-        break;
-      sorted = end;
+    while (end - begin > 32) {
+      size_t middle = begin + (end - begin) / 2;
+      std::nth_element(candidates.begin() + begin, candidates.begin() + middle,
+                       candidates.begin() + end, likelier);
+      double half = sum;
+      for (size_t i = begin; i < middle; ++i)
+        half += weigh(candidates[i]);
+      if (half >= wanted) {
+        end = middle;
+      } else {
+        begin = middle;
+        sum = half;
+      }
     }
-    candidates.resize(kept);
+    std::sort(candidates.begin() + begin, candidates.begin() + end, likelier);
+    while (begin < end && (sum < wanted || begin == 0))
+      sum += weigh(candidates[begin++]);
+    return candidates[begin - 1];
   }
 
   int32_t pick(double number) {
