@@ -277,12 +277,10 @@ void computeLogprobs(const float *logits, size_t vocabSize, int32_t token,
 
 TokenCounts::Entry &TokenCounts::placeOf(int32_t id) {
   // The size is a power of two, and the factor is Knuth's.
-  size_t place = uint32_t(id) * 2654435769u;
-  while (true) {
+  for (size_t place = size_t(id) * 2654435769u >> 16;; ++place) {
     Entry &entry = table[place & (table.size() - 1)];
     if (entry.id == id || entry.id < 0)
       return entry;
-    ++place;
   }
 }
 

@@ -69,7 +69,7 @@ SamplingConfig randomConfig(Generator &generator, int32_t vocab) {
   if (oneOf(generator, 3)) {
     Tokens ids = some(5);
     for (int32_t id : std::set<int32_t>(ids.begin(), ids.end()))
-      config.logitBias.push_back({id, float(randomIn(generator, -9, 9))});
+      config.logitBias.emplace_back(id, float(randomIn(generator, -9, 9)));
   }
   if (oneOf(generator, 4))
     config.allowedTokenIds = some(std::min(vocab, 40));
@@ -150,9 +150,11 @@ std::vector<double> filtered(const SamplingConfig &config,
 
 int32_t drawn(const std::vector<double> &p, double number) {
   double left = number * std::accumulate(p.begin(), p.end(), 0.0);
-  for (size_t i = 0; i < p.size(); ++i)
-    if ((left -= p[i]) < 0)
+  for (size_t i = 0; i < p.size(); ++i) {
+    left -= p[i];
+    if (left < 0)
       return int32_t(i);
+  }
   return -1;
 }
 
@@ -220,6 +222,16 @@ TEST(SamplerRow, SizesAroundBlocks) {
       logits[at] = INFINITY;
       EXPECT_THROW(row.read(logits.data(), size), std::invalid_argument);
     }
+  }
+}
+
+TEST(SamplerRow, TheFirstOfEqualsIsTheGreatest) {
+  for (size_t first : {0, 5, 130, 399}) {
+    std::vector<float> logits(400, -1.0f);
+    std::fill(logits.begin() + first, logits.end(), 3.0f);
+    LogitRow row;
+    row.read(logits.data(), logits.size());
+    EXPECT_EQ(row.argmax(), int32_t(first));
   }
 }
 
@@ -397,7 +409,7 @@ TEST(SamplingThreads, SampleAtOnce) {
   constexpr int32_t vocab = 700;
   constexpr size_t threads = 4;
   std::vector<std::vector<float>> rows;
-  for (int i = 0; i < 30; ++i)
+  for (int i = 0; i < 400; ++i)
     rows.push_back(randomRow(generator, vocab));
   std::vector<SamplingConfig> configs(threads);
   std::vector<Tokens> alone(threads), found(threads);
