@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +84,7 @@ class SamplingParams:
         """Check the fields, and make lists of `stop`, its tokens and `bad_words`."""
         self.stop = _strings("stop", self.stop)
         self.bad_words = _strings("bad_words", self.bad_words)
-        self.stop_token_ids = _ids(
-            "stop_token_ids", () if self.stop_token_ids is None else self.stop_token_ids
-        )
+        self.stop_token_ids = _ids("stop_token_ids", self.stop_token_ids)
         if self.allowed_token_ids is not None:
             self.allowed_token_ids = _ids("allowed_token_ids", self.allowed_token_ids)
             if not self.allowed_token_ids:
@@ -212,29 +210,40 @@ def _integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def _listed(values: Any) -> list[Any] | None:
+    """Return a list of what is one or is absent; None for what cannot be listed."""
+    if values is None:
+        return []
+    return list(values) if isinstance(values, Iterable) else None
+
+
 def _strings(name: str, value: str | Iterable[str] | None) -> list[str]:
-    strings = [value] if isinstance(value, str) else list(value or ())
-    if not all(isinstance(string, str) for string in strings):
-        raise ValueError(f"{name} must contain only strings, got {strings}.")
+    strings = _listed([value] if isinstance(value, str) else value)
+    if strings is None or not all(isinstance(string, str) for string in strings):
+        raise ValueError(f"{name} must contain only strings, got {value}.")
     if not all(strings):
         raise ValueError(f"{name} cannot contain an empty string.")
     return list(dict.fromkeys(strings))
 
 
-def _ids(name: str, ids: Iterable[Any]) -> list[int]:
-    listed = list(ids)
+def _ids(name: str, ids: Iterable[Any] | None) -> list[int]:
+    listed = _listed(ids)
     try:
+        if listed is None:
+            raise ValueError
         checked = [_integer(name, token_id) for token_id in listed]
     except ValueError:
-        raise ValueError(f"{name} must contain only integers, got {listed}.") from None
+        raise ValueError(f"{name} must contain only integers, got {ids}.") from None
     for token_id in checked:
         if not 0 <= token_id <= _MAX_INTEGER:
             raise ValueError(f"{name} must contain token ids, got {token_id}.")
     return list(dict.fromkeys(checked))
 
 
-def _biases(biases: dict[Any, Any]) -> dict[int, float]:
+def _biases(biases: Mapping[Any, Any]) -> dict[int, float]:
     # JSON's keys are strings.
+    if not isinstance(biases, Mapping):
+        raise ValueError(f"logit_bias must be a dictionary, got {biases}.")
     result: dict[int, float] = {}
     for key, value in biases.items():
         try:

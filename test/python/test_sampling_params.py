@@ -130,6 +130,9 @@ def test_forms_become_one() -> None:
             {"stop_token_ids": [1, "a"]},
             "stop_token_ids must contain only integers, got [1, 'a'].",
         ),
+        ({"stop_token_ids": 3}, "stop_token_ids must contain only integers, got 3."),
+        ({"stop": 3}, "stop must contain only strings, got 3."),
+        ({"logit_bias": [3]}, "logit_bias must be a dictionary, got [3]."),
         ({"stop_token_ids": [-1]}, "stop_token_ids must contain token ids, got -1."),
         ({"bad_words": [""]}, "bad_words cannot contain an empty string."),
         ({"allowed_token_ids": []}, "allowed_token_ids is not None and empty!"),
@@ -156,6 +159,22 @@ def test_top_k_may_keep_all(top_k: int) -> None:
     config = SamplingParams(top_k=top_k, seed=1).sampling_config(50)
     chooser = _native.runtime().Sampler(config)
     assert len({chooser.sample(logits)[0] for _ in range(1000)}) == 50
+
+
+def test_numbers_may_be_numpys() -> None:
+    fields = {"temperature": 0.5, "top_p": 0.5, "min_p": 0.25, "presence_penalty": 1}
+    integers = {"top_k": 5, "seed": 3, "min_tokens": 2, "max_tokens": 9, "logprobs": 1}
+    logits = np.linspace(0, 3, 20, dtype=np.float32)
+
+    def drawn(params: SamplingParams) -> list[Any]:
+        chooser = _native.runtime().Sampler(params.sampling_config(20))
+        return [chooser.sample(logits) for _ in range(20)]
+
+    params = SamplingParams(
+        **{name: np.float32(value) for name, value in fields.items()},
+        **{name: np.int64(value) for name, value in integers.items()},
+    )
+    assert drawn(params) == drawn(SamplingParams(**fields, **integers))
 
 
 def test_low_temperatures_are_greedy() -> None:
