@@ -42,7 +42,7 @@ static void generate(const std::string &artifact, std::vector<int32_t> ids,
       engine.step(&item, 1, logits.data());
       begin += item.numTokens;
     }
-    int32_t next = greedy.sample(logits.data(), logits.size());
+    int32_t next = greedy.sample(logits.data(), logits.size()).id;
     const std::vector<int32_t> &ends = facts.eosTokenIds;
     if (std::find(ends.begin(), ends.end(), next) != ends.end())
       break;

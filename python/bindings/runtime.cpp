@@ -86,6 +86,16 @@ Logits makeRows(ObservedRows observed) {
   return Logits(kept->data(), {width ? kept->size() / width : 0, width}, owner);
 }
 
+/// As tuples (token id, log probability, rank).
+std::vector<std::tuple<int32_t, float, int32_t>>
+listLogprobs(const TokenLogprob *logprobs, size_t count) {
+  std::vector<std::tuple<int32_t, float, int32_t>> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; ++i)
+    result.emplace_back(logprobs[i].id, logprobs[i].logprob, logprobs[i].rank);
+  return result;
+}
+
 Logits makeLogits(int64_t rows, int64_t vocab) {
   float *data = new float[size_t(rows) * vocab];
   nb::capsule owner(data,
@@ -330,30 +340,72 @@ NB_MODULE(_runtime, m) {
       .def_prop_ro("threads",
                    [](PyEngine &self) { return self.engine->threads(); });
 
-  nb::class_<Sampler>(m, "Sampler", "Chooses tokens from logits.")
+  nb::class_<SamplingConfig>(m, "SamplingConfig",
+                             "How the tokens of an output are chosen.")
       .def(
           "__init__",
-          [](Sampler *self, double temperature, int64_t topK, double topP,
-             double minP, uint64_t seed) {
-            SamplingConfig config;
-            config.temperature = temperature;
-            config.topK = topK;
-            config.topP = topP;
-            config.minP = minP;
-            config.seed = seed;
-            new (self) Sampler(config);
+          [](SamplingConfig *self, double temperature, int64_t topK,
+             double topP, double minP, double repetitionPenalty,
+             double presencePenalty, double frequencyPenalty,
+             std::vector<std::pair<int32_t, float>> logitBias,
+             std::vector<int32_t> allowedTokenIds,
+             std::vector<std::vector<int32_t>> badWords, int64_t minTokens,
+             std::vector<int32_t> stopTokenIds, std::optional<int64_t> logprobs,
+             uint64_t seed) {
+            new (self) SamplingConfig{temperature,
+                                      topK,
+                                      topP,
+                                      minP,
+                                      repetitionPenalty,
+                                      presencePenalty,
+                                      frequencyPenalty,
+                                      std::move(logitBias),
+                                      std::move(allowedTokenIds),
+                                      std::move(badWords),
+                                      minTokens,
+                                      std::move(stopTokenIds),
+                                      logprobs,
+                                      seed};
           },
-          "temperature"_a = 0.0, "top_k"_a = 0, "top_p"_a = 1.0,
-          "min_p"_a = 0.0, "seed"_a = 0,
-          "Temperature 0 is greedy. The filters apply in the order "
-          "temperature, "
-          "top_k, top_p, min_p.")
+          nb::kw_only(), "temperature"_a = 0.0, "top_k"_a = 0, "top_p"_a = 1.0,
+          "min_p"_a = 0.0, "repetition_penalty"_a = 1.0,
+          "presence_penalty"_a = 0.0, "frequency_penalty"_a = 0.0,
+          "logit_bias"_a = nb::list(), "allowed_token_ids"_a = nb::list(),
+          "bad_words"_a = nb::list(), "min_tokens"_a = 0,
+          "stop_token_ids"_a = nb::list(), "logprobs"_a = nb::none(),
+          "seed"_a = 0,
+          "`logit_bias` are pairs of a token id and a float, `bad_words` lists "
+          "of token ids. Empty `allowed_token_ids` allow all. The order in "
+          "which settings apply stands in sampler.h.")
+      .def("check", &checkSampling, "vocab_size"_a,
+           "Raises ValueError, with one sentence, for a setting out of range "
+           "or an id that a vocabulary of this size lacks.");
+
+  nb::class_<Sampler>(m, "Sampler", "Chooses the tokens of one output.")
+      .def(nb::init<SamplingConfig, const std::vector<int32_t> &, uint32_t>(),
+           "config"_a, "prompt"_a = nb::list(), "index"_a = 0,
+           "`index` is the output's among those of its request.")
       .def(
           "sample",
           [](Sampler &self, LogitRow logits) {
-            return self.sample(logits.data(), logits.size());
+            Token token = self.sample(logits.data(), logits.size());
+            return std::make_pair(
+                token.id, listLogprobs(token.logprobs, token.numLogprobs));
           },
-          "logits"_a, "The token chosen from float32 logits [vocab_size].");
+          "logits"_a,
+          "The token chosen from float32 logits [vocab_size], and a list of "
+          "(token id, log probability, rank): its own and those of the "
+          "likeliest ones, if the settings ask for any.");
+  m.def(
+      "logprobs",
+      [](LogitRow logits, int32_t token, int64_t count) {
+        std::vector<TokenLogprob> result;
+        computeLogprobs(logits.data(), logits.size(), token, count, result);
+        return listLogprobs(result.data(), result.size());
+      },
+      "logits"_a, "token"_a, "count"_a,
+      "(token id, log probability, rank) of a token, and then of the `count` "
+      "likeliest ones, -1 for all, from float32 logits [vocab_size].");
 
   nb::class_<WeightFormat>(m, "WeightFormat", "How a weight is stored.")
       .def(

@@ -24,13 +24,18 @@ from llmir.errors import LLMIRError
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
     from llmir.model import Model, load
+    from llmir.outputs import CompletionOutput, RequestOutput
+    from llmir.sampling_params import SamplingParams
     from llmir.torch import import_torch
 
 __version__ = "0.1.0"
 __all__ = [
+    "CompletionOutput",
     "Function",
     "LLMIRError",
     "Model",
+    "RequestOutput",
+    "SamplingParams",
     "__version__",
     "compile_function",
     "import_torch",
@@ -39,8 +44,11 @@ __all__ = [
 
 # Where the names are that are imported when they are first used.
 _MODULES = {
+    "CompletionOutput": "llmir.outputs",
     "Function": "llmir.function",
     "Model": "llmir.model",
+    "RequestOutput": "llmir.outputs",
+    "SamplingParams": "llmir.sampling_params",
     "compile_function": "llmir.function",
     "import_torch": "llmir.torch",
     "load": "llmir.model",

@@ -203,14 +203,16 @@ class Model:
             raise LLMIRError(f"seed is {seed}, and not an integer, 0 to 2**64 - 1")
         if not _is_integer(top_k, 0):
             raise LLMIRError(f"top_k is {top_k}, and not an integer, 0 or more")
+        runtime = _native.runtime()
         try:
-            sampler = _native.runtime().Sampler(
+            config = runtime.SamplingConfig(
                 temperature=temperature,
                 top_k=min(top_k, self.vocab_size),
                 top_p=top_p,
                 min_p=min_p,
                 seed=seed,
             )
+            sampler = runtime.Sampler(config)
         except ValueError as error:
             raise LLMIRError(f"cannot sample: {error}") from error
         except TypeError as error:
@@ -245,10 +247,11 @@ class Model:
     @staticmethod
     def _sample(sampler: Any, logits: npt.NDArray[np.float32]) -> int:
         try:
-            return int(sampler.sample(logits))
+            token_id, _ = sampler.sample(logits)
         except ValueError as error:
             # Arguments were checked before: it is what the weights lead to.
             raise LLMIRError(f"there is no next token: {error}") from error
+        return int(token_id)
 
     def _step(
         self, sequence: Any, ids: list[int], *, all_logits: bool

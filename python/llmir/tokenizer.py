@@ -74,9 +74,11 @@ class Tokenizer:
         )
         return str(text)
 
-    def detokenizer(self, prompt: Sequence[int] = ()) -> Detokenizer:
+    def detokenizer(
+        self, prompt: Sequence[int] = (), *, skip_special_tokens: bool = True
+    ) -> Detokenizer:
         """Return a decoder for the ids that follow `prompt`, one at a time."""
-        return Detokenizer(self, prompt)
+        return Detokenizer(self, prompt, skip_special_tokens=skip_special_tokens)
 
 
 class Detokenizer:
@@ -88,9 +90,16 @@ class Detokenizer:
     added is the new text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int] = (),
+        *,
+        skip_special_tokens: bool = True,
+    ) -> None:
         """Begin behind `prompt`, whose text is not repeated."""
         self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
         self._ids = list(prompt)[-CONTEXT:]
         self._before = 0
         self._read = len(self._ids)
@@ -119,4 +128,6 @@ class Detokenizer:
         return self._text(self._before, len(self._ids))[len(known) :]
 
     def _text(self, begin: int, end: int) -> str:
-        return self._tokenizer.decode(self._ids[begin:end])
+        return self._tokenizer.decode(
+            self._ids[begin:end], skip_special_tokens=self._skip_special_tokens
+        )

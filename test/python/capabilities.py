@@ -52,7 +52,8 @@ TABLES = {
     "Compiled steps": "A whole compiled step against the reference meaning of its "
     "program, on these shapes of model.",
     "Stages": "What `--emit` writes can be compiled or read again.",
-    "Sampling": "Choices of the next token, by their distribution.",
+    "Sampling": "Choices of the next token, by their distribution or against "
+    "Transformers, and where texts end.",
 }
 SHOWN = "yes"
 # The dialect's names for element types, which come first and in this order.

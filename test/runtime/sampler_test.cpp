@@ -31,7 +31,7 @@ void expectDistribution(const SamplingConfig &settings,
   Sampler sampler(settings);
   std::vector<int> counts(logits.size());
   for (int i = 0; i < draws; ++i)
-    ++counts[sampler.sample(logits.data(), logits.size())];
+    ++counts[sampler.sample(logits.data(), logits.size()).id];
   double total = 0;
   for (double p : expected)
     total += p;
@@ -59,9 +59,9 @@ std::vector<float> logitsOf(const std::vector<float> &p) {
 TEST(Sampler, GreedyTakesTheFirstOfTheGreatest) {
   std::vector<float> logits = {1, 5, 2, 5, -INFINITY};
   Sampler sampler(config(0));
-  EXPECT_EQ(sampler.sample(logits.data(), logits.size()), 1);
+  EXPECT_EQ(sampler.sample(logits.data(), logits.size()).id, 1);
   logits = {-3};
-  EXPECT_EQ(sampler.sample(logits.data(), 1), 0);
+  EXPECT_EQ(sampler.sample(logits.data(), 1).id, 0);
 }
 
 TEST(Sampler, BadLogits) {
@@ -126,7 +126,7 @@ TEST(Sampler, TopPOfALargeVocabulary) {
   Sampler sampler(config(1, 0, 0.5));
   int32_t most = 0;
   for (int i = 0; i < 3000; ++i)
-    most = std::max(most, sampler.sample(logits.data(), logits.size()));
+    most = std::max(most, sampler.sample(logits.data(), logits.size()).id);
   EXPECT_LT(most, 2501);
   EXPECT_GT(most, 2400);
 }
@@ -149,7 +149,7 @@ TEST(Sampler, SeedsReproduce) {
     Sampler sampler(config(1, 50, 0.9, 0.01, seed));
     std::vector<int32_t> ids;
     for (int i = 0; i < 50; ++i)
-      ids.push_back(sampler.sample(logits.data(), logits.size()));
+      ids.push_back(sampler.sample(logits.data(), logits.size()).id);
     return ids;
   };
   EXPECT_EQ(draw(7), draw(7));
