@@ -107,8 +107,8 @@ PrefixCache::Node *PrefixCache::add(Node &parent, const int32_t *tokens,
   node->parent = &parent;
   Node *result = node.get();
   parent.children.emplace(Key{result->tokens.data(), blockSize}, result);
-  auto place = &parent == root.get() ? nodes.end() : parent.self;
-  result->self = nodes.insert(place, std::move(node));
+  // Before its parent, which it stays.
+  result->self = nodes.insert(nodes.begin(), std::move(node));
   return result;
 }
 
