@@ -34,13 +34,16 @@ namespace {
 /// then find the engine at work. Sequences share the lock, since closing one
 /// gives blocks back.
 struct PyEngine {
-  PyEngine(std::shared_ptr<Model> model, int threads, int64_t numBlocks)
+  PyEngine(std::shared_ptr<Model> model, int threads, int64_t numBlocks,
+           bool prefixCache)
       : mutex(std::make_shared<std::mutex>()) {
     if (threads < 0)
       throw std::invalid_argument("threads must be 0 or more, not " +
                                   std::to_string(threads));
     engine = std::make_shared<Engine>(std::move(model), unsigned(threads),
                                       numBlocks);
+    if (prefixCache)
+      engine->enablePrefixCache();
   }
 
   std::shared_ptr<std::mutex> mutex;
@@ -48,8 +51,8 @@ struct PyEngine {
 };
 
 struct PySequence {
-  PySequence(const PyEngine &owner)
-      : mutex(owner.mutex), sequence(owner.engine->newSequence()) {}
+  PySequence(const PyEngine &owner, std::unique_ptr<Sequence> sequence)
+      : mutex(owner.mutex), sequence(std::move(sequence)) {}
   PySequence(PySequence &&) = default;
   ~PySequence() {
     if (sequence)
@@ -192,6 +195,65 @@ int64_t sequenceLength(const PySequence &self) {
   return self.sequence->length();
 }
 
+PySequence newSequence(PyEngine &self,
+                       const std::optional<std::vector<int32_t>> &prompt) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  return {self, prompt
+                    ? self.engine->newSequence(prompt->data(), prompt->size())
+                    : self.engine->newSequence()};
+}
+
+PySequence forkSequence(PyEngine &self, const PySequence &sequence) {
+  if (sequence.mutex != self.mutex)
+    refuseForeign();
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  return {self, self.engine->fork(*sequence.sequence)};
+}
+
+void rememberSequence(PyEngine &self, PySequence &sequence,
+                      const std::vector<int32_t> &tokens) {
+  if (sequence.mutex != self.mutex)
+    refuseForeign();
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  self.engine->remember(*sequence.sequence, tokens.data(), tokens.size());
+}
+
+bool pinPrefix(PyEngine &self, const std::vector<int32_t> &tokens) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  PrefixCache *cache = self.engine->prefixCache();
+  return cache && cache->pin(tokens.data(), tokens.size());
+}
+
+bool unpinPrefix(PyEngine &self, const std::vector<int32_t> &tokens) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  PrefixCache *cache = self.engine->prefixCache();
+  return cache && cache->unpin(tokens.data(), tokens.size());
+}
+
+nb::object prefixStatistics(PyEngine &self) {
+  std::optional<PrefixCacheStatistics> counts;
+  {
+    nb::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(*self.mutex);
+    if (PrefixCache *cache = self.engine->prefixCache())
+      counts = cache->statistics();
+  }
+  if (!counts)
+    return nb::none();
+  nb::dict result;
+  result["lookups"] = counts->lookups;
+  result["asked_tokens"] = counts->askedTokens;
+  result["hit_tokens"] = counts->hitTokens;
+  result["cached_blocks"] = counts->cachedBlocks;
+  result["evicted_blocks"] = counts->evictedBlocks;
+  return result;
+}
+
 void truncateSequence(PyEngine &self, PySequence &sequence, int64_t length) {
   if (sequence.mutex != self.mutex)
     refuseForeign();
@@ -204,6 +266,12 @@ int64_t numFreeBlocks(PyEngine &self) {
   nb::gil_scoped_release release;
   std::lock_guard<std::mutex> lock(*self.mutex);
   return self.engine->numFreeBlocks();
+}
+
+int64_t numAvailableBlocks(PyEngine &self) {
+  nb::gil_scoped_release release;
+  std::lock_guard<std::mutex> lock(*self.mutex);
+  return self.engine->numAvailableBlocks();
 }
 
 unsigned checkedThreads(int threads) {
@@ -299,13 +367,34 @@ NB_MODULE(_runtime, m) {
           "Gives the blocks of the cache back. The sequence cannot run again.");
 
   nb::class_<PyEngine>(m, "Engine", "Runs a model over sequences.")
-      .def(nb::init<std::shared_ptr<Model>, int, int64_t>(), "model"_a,
-           "threads"_a = 0, "num_blocks"_a = 0,
+      .def(nb::init<std::shared_ptr<Model>, int, int64_t, bool>(), "model"_a,
+           "threads"_a = 0, "num_blocks"_a = 0, "prefix_cache"_a = false,
            "`threads` = 0 means all CPUs. `num_blocks` = 0 means room for one "
-           "to eight sequences of the greatest length, by free memory.")
-      .def(
-          "new_sequence", [](PyEngine &self) { return PySequence(self); },
-          "A new, empty sequence.")
+           "to eight sequences of the greatest length, by free memory. With "
+           "`prefix_cache`, what `remember` is given is kept for other "
+           "sequences until its blocks are needed.")
+      .def("new_sequence", &newSequence, "prompt"_a = nb::none(),
+           "A new sequence: empty, or with what the prefix cache has of the "
+           "token ids `prompt`, without the last one. Its `length` says how "
+           "many tokens are there.")
+      .def("fork", &forkSequence, "sequence"_a,
+           "A second sequence of the same tokens. They share the blocks of "
+           "the cache; one that appends to a shared block gets a copy.")
+      .def("remember", &rememberSequence, "sequence"_a, "tokens"_a,
+           "Enters the full blocks of a sequence into the prefix cache, if "
+           "the engine has one. `tokens` are all those that it was given, or "
+           "the first of them.")
+      .def("pin_prefix", &pinPrefix, "tokens"_a,
+           "Keeps the full blocks of a prompt in the prefix cache until "
+           "`unpin_prefix`. False if they are not all there, or none is full.")
+      .def("unpin_prefix", &unpinPrefix, "tokens"_a,
+           "Takes back one `pin_prefix` of the same tokens; false if there is "
+           "none.")
+      .def_prop_ro(
+          "prefix_statistics", &prefixStatistics,
+          "What the prefix cache has done: `lookups`, the `asked_tokens` of "
+          "their prompts and the `hit_tokens` that were there, "
+          "`cached_blocks` and `evicted_blocks`; None without one.")
       .def("step", &step, "items"_a,
            "Appends tokens to sequences and returns logits, float32 [rows, "
            "vocab_size].\n\n`items` are (sequence, token ids, all_logits); the "
@@ -324,6 +413,8 @@ NB_MODULE(_runtime, m) {
       .def("truncate", &truncateSequence, "sequence"_a, "n"_a,
            "Forgets a sequence's tokens from position `n` on.")
       .def_prop_ro("num_free_blocks", &numFreeBlocks)
+      .def_prop_ro("num_available_blocks", &numAvailableBlocks,
+                   "The free blocks and those that only the prefix cache has.")
       .def_prop_ro("num_blocks",
                    [](PyEngine &self) { return self.engine->numBlocks(); })
       .def_prop_ro(

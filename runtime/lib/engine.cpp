@@ -161,6 +161,42 @@ std::unique_ptr<Sequence> Engine::newSequence() {
   return std::unique_ptr<Sequence>(new Sequence(allocator, tableWidth));
 }
 
+std::unique_ptr<Sequence> Engine::newSequence(const int32_t *tokens,
+                                              int64_t count) {
+  std::unique_ptr<Sequence> sequence = newSequence();
+  if (prefixes) {
+    sequence->cachedTokens = prefixes->match(tokens, count, sequence->blocks);
+    sequence->forget(blocksPassed(sequence->cachedTokens));
+  }
+  return sequence;
+}
+
+std::unique_ptr<Sequence> Engine::fork(const Sequence &sequence) {
+  checkOwn(sequence, "forked");
+  std::unique_ptr<Sequence> result = newSequence();
+  result->blocks = sequence.blocks;
+  for (int32_t block : result->blocks)
+    if (block >= 0)
+      allocator->retain(block);
+  result->passedBlocks = sequence.passedBlocks;
+  result->cachedTokens = sequence.cachedTokens;
+  return result;
+}
+
+void Engine::enablePrefixCache() {
+  if (!prefixes)
+    prefixes =
+        std::make_unique<PrefixCache>(allocator, cache->config().blockSize);
+}
+
+void Engine::remember(Sequence &sequence, const int32_t *tokens,
+                      int64_t count) {
+  checkOwn(sequence, "remembered");
+  if (prefixes)
+    prefixes->insert(tokens, std::min(count, sequence.cachedTokens),
+                     sequence.blocks);
+}
+
 int64_t Engine::countLogits(const StepItem *items, size_t count) {
   int64_t rows = 0;
   for (size_t i = 0; i < count; ++i)
@@ -170,10 +206,52 @@ int64_t Engine::countLogits(const StepItem *items, size_t count) {
 
 int64_t Engine::blocksNeeded(const Sequence &sequence,
                              int64_t numTokens) const {
-  int64_t blockSize = cache->config().blockSize;
-  int64_t passed = blocksPassed(sequence.cachedTokens) - sequence.passedBlocks;
-  return blocksFor(sequence.cachedTokens + numTokens, blockSize) -
-         int64_t(sequence.blocks.size()) - passed;
+  int64_t needed =
+      blocksFor(sequence.cachedTokens + numTokens, cache->config().blockSize) -
+      int64_t(sequence.blocks.size());
+  if (numTokens > 0 && appendsToShared(sequence))
+    ++needed;
+  // A block that is passed becomes available if no other sequence has it.
+  size_t passed = blocksPassed(sequence.cachedTokens);
+  for (size_t i = sequence.passedBlocks; i < passed; ++i) {
+    int32_t block = sequence.blocks[i];
+    if (allocator->useCount(block) - allocator->isCached(block) == 1)
+      --needed;
+  }
+  return needed;
+}
+
+/// Whether the next token goes to a block that others have too.
+bool Engine::appendsToShared(const Sequence &sequence) const {
+  return sequence.cachedTokens % cache->config().blockSize != 0 &&
+         allocator->useCount(sequence.blocks.back()) > 1;
+}
+
+/// Appends blocks, of which there are enough.
+void Engine::allocateBlocks(int64_t count, std::vector<int32_t> &blocks) {
+  if (prefixes && count > allocator->numFreeBlocks())
+    prefixes->evict(count - allocator->numFreeBlocks());
+  allocator->allocate(count, blocks);
+}
+
+/// Makes room for tokens, which nobody else sees.
+void Engine::reserveBlocks(Sequence &sequence, int64_t numTokens) {
+  std::vector<int32_t> &blocks = sequence.blocks;
+  if (appendsToShared(sequence)) {
+    int32_t shared = blocks.back();
+    blocks.pop_back();
+    allocateBlocks(1, blocks);
+    cache->copyBlock(shared, blocks.back());
+    allocator->release(shared);
+  }
+  allocateBlocks(blocksNeeded(sequence, numTokens), blocks);
+}
+
+void Engine::checkOwn(const Sequence &sequence, const char *what) const {
+  if (sequence.closed() || sequence.allocator != allocator)
+    throw std::invalid_argument(
+        "a sequence that is closed or of another engine cannot be " +
+        std::string(what));
 }
 
 /// How many blocks the token after `length` others, and those behind it, do not
@@ -228,10 +306,10 @@ void Engine::validate(const StepItem *items, size_t count) {
                       std::to_string(manifest.vocabSize));
     blocks += blocksNeeded(sequence, item.numTokens);
   }
-  if (blocks > numFreeBlocks())
+  if (blocks > numAvailableBlocks())
     throw std::runtime_error("the step needs " + std::to_string(blocks) +
                              " more blocks of the KV cache, and " +
-                             std::to_string(numFreeBlocks()) + " of " +
+                             std::to_string(numAvailableBlocks()) + " of " +
                              std::to_string(numBlocks()) + " are free");
 }
 
@@ -281,7 +359,7 @@ void Engine::run(const StepItem *items, size_t count, float *logits,
   for (size_t i = 0; i < count; ++i) {
     Sequence &sequence = *items[i].sequence;
     int64_t tokens = items[i].numTokens;
-    allocator->allocate(blocksNeeded(sequence, tokens), sequence.blocks);
+    reserveBlocks(sequence, tokens);
     int32_t *table = blockTable.data() + i * tableWidth;
     // Nothing is read of a block that was given back.
     std::transform(sequence.blocks.begin(), sequence.blocks.end(), table,
@@ -331,9 +409,7 @@ std::vector<float> Engine::step(const std::vector<StepItem> &items) {
 }
 
 void Engine::truncate(Sequence &sequence, int64_t length) {
-  if (sequence.closed() || sequence.allocator != allocator)
-    throw std::invalid_argument(
-        "a sequence that is closed or of another engine cannot be truncated");
+  checkOwn(sequence, "truncated");
   if (length < 0 || length > sequence.cachedTokens)
     throw std::invalid_argument(
         "a sequence of " + std::to_string(sequence.cachedTokens) +

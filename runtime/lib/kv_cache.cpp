@@ -7,6 +7,7 @@
 #include "kv_layout.h"
 #include "llmir/runtime/packing.h"
 
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -19,6 +20,7 @@ BlockAllocator::BlockAllocator(int64_t numBlocks) {
     throw std::invalid_argument("a KV cache cannot have " +
                                 std::to_string(numBlocks) + " blocks");
   references.assign(numBlocks, 0);
+  cachedBlocks.assign(numBlocks, false);
   freeList.resize(numBlocks);
   // The last one is handed out first: start with the lowest numbers.
   for (int64_t i = 0; i < numBlocks; ++i)
@@ -36,10 +38,14 @@ bool BlockAllocator::allocate(int64_t count, std::vector<int32_t> &blocks) {
   return true;
 }
 
-void BlockAllocator::check(int32_t block) const {
-  if (block < 0 || block >= numBlocks())
+static void checkRange(int32_t block, int64_t numBlocks) {
+  if (block < 0 || block >= numBlocks)
     throw std::invalid_argument("there is no block " + std::to_string(block) +
-                                " among " + std::to_string(numBlocks()));
+                                " among " + std::to_string(numBlocks));
+}
+
+void BlockAllocator::check(int32_t block) const {
+  checkRange(block, numBlocks());
   if (references[block] == 0)
     throw std::invalid_argument("block " + std::to_string(block) +
                                 " is free already");
@@ -47,20 +53,36 @@ void BlockAllocator::check(int32_t block) const {
 
 void BlockAllocator::retain(int32_t block) {
   check(block);
-  ++references[block];
+  if (++references[block] == 2 && cachedBlocks[block])
+    --onlyCached;
 }
 
 void BlockAllocator::release(int32_t block) {
   check(block);
-  if (--references[block] == 0)
-    freeList.push_back(block);
+  int32_t left = --references[block];
+  if (cachedBlocks[block] && left < 2)
+    onlyCached += left == 1 ? 1 : -1;
+  if (left > 0)
+    return;
+  cachedBlocks[block] = false;
+  freeList.push_back(block);
 }
 
 int32_t BlockAllocator::useCount(int32_t block) const {
-  if (block < 0 || block >= numBlocks())
-    throw std::invalid_argument("there is no block " + std::to_string(block) +
-                                " among " + std::to_string(numBlocks()));
+  checkRange(block, numBlocks());
   return references[block];
+}
+
+void BlockAllocator::setCached(int32_t block, bool cached) {
+  check(block);
+  if (references[block] == 1)
+    onlyCached += int(cached) - int(cachedBlocks[block]);
+  cachedBlocks[block] = cached;
+}
+
+bool BlockAllocator::isCached(int32_t block) const {
+  checkRange(block, numBlocks());
+  return cachedBlocks[block];
 }
 
 llmir_kv_cache layOutCache(const KVCacheConfig &config) {
@@ -148,5 +170,18 @@ PagedKVCache::PagedKVCache(const KVCacheConfig &config)
 PagedKVCache::~PagedKVCache() { munmap(impl->pool, impl->poolBytes); }
 
 int64_t PagedKVCache::bytes() const { return impl->poolBytes; }
+
+void PagedKVCache::copyBlock(int32_t from, int32_t to) {
+  checkRange(from, impl->numBlocks);
+  checkRange(to, impl->numBlocks);
+  if (from == to)
+    return;
+  // Blocks of all types are bytes with everything in them, scales included.
+  for (int64_t layer = 0; layer < impl->layers; ++layer) {
+    char *pool = impl->pool + layer * impl->layerBytes;
+    std::memcpy(pool + to * impl->blockBytes, pool + from * impl->blockBytes,
+                impl->blockBytes);
+  }
+}
 
 } // namespace llmir::runtime

@@ -9,6 +9,7 @@
 #include "llmir/runtime/context.h"
 #include "llmir/runtime/kv_cache.h"
 #include "llmir/runtime/model.h"
+#include "llmir/runtime/prefix_cache.h"
 #include "llmir/runtime/trace.h"
 
 #include <cstdint>
@@ -27,6 +28,8 @@ public:
 
   int64_t length() const { return cachedTokens; }
   /// -1 stands for a block that was given back, since no token sees it again.
+  /// Other sequences may have the same blocks; a step gives a sequence its own
+  /// copy of a shared one before it appends to it.
   const std::vector<int32_t> &blockTable() const { return blocks; }
   bool closed() const { return allocator == nullptr; }
   /// Gives the blocks back; the sequence cannot run again.
@@ -75,14 +78,34 @@ public:
   Engine &operator=(const Engine &) = delete;
 
   std::unique_ptr<Sequence> newSequence();
+  /// A new sequence that has the longest prefix of these tokens that the prefix
+  /// cache knows, but not the last token: `length()` says how many there are.
+  std::unique_ptr<Sequence> newSequence(const int32_t *tokens, int64_t count);
+  /// A second sequence of the same tokens, which shares the blocks of the
+  /// first. Throws std::invalid_argument for one that is closed or of another
+  /// engine.
+  std::unique_ptr<Sequence> fork(const Sequence &sequence);
+
+  /// From now on `remember` keeps blocks, and steps evict them when they need
+  /// blocks.
+  void enablePrefixCache();
+  /// Null if it was not enabled.
+  PrefixCache *prefixCache() { return prefixes.get(); }
+  /// Enters the full blocks of a sequence into the prefix cache, if there is
+  /// one, so that they outlive it. `tokens` are those that it was given from
+  /// its start, or the first of them. Blocks that are cached already take the
+  /// place of its own. Of a window, what was given back before the first call
+  /// cannot be entered, nor what follows it. Throws std::invalid_argument for a
+  /// sequence that is closed or of another engine.
+  void remember(Sequence &sequence, const int32_t *tokens, int64_t count);
 
   /// How many rows of logits these items ask for.
   static int64_t countLogits(const StepItem *items, size_t count);
 
   /// Appends each item's tokens to its sequence and writes the logits, [rows,
   /// vocabulary] in item order, to `logits`. Throws std::invalid_argument for a
-  /// bad item and std::runtime_error if the cache has too few free blocks; then
-  /// nothing has changed.
+  /// bad item and std::runtime_error if the items need more blocks than are
+  /// available; then nothing has changed.
   void step(const StepItem *items, size_t count, float *logits);
   std::vector<float> step(const std::vector<StepItem> &items);
 
@@ -106,12 +129,24 @@ public:
   MemoryUse memory() const;
   int64_t numBlocks() const { return allocator->numBlocks(); }
   int64_t numFreeBlocks() const { return allocator->numFreeBlocks(); }
-  /// How many further blocks a sequence needs for `numTokens` more tokens: less
-  /// than none if its window has passed more blocks than these tokens need.
+  /// Who has which blocks.
+  const BlockAllocator &blocks() const { return *allocator; }
+  /// The free blocks and those that only the prefix cache has.
+  int64_t numAvailableBlocks() const {
+    return allocator->numFreeBlocks() + allocator->numOnlyCached();
+  }
+  /// How many further blocks a sequence needs for `numTokens` more tokens, a
+  /// copy of a shared last one included: less than none if its window has
+  /// passed more blocks than these tokens need. A step takes no more of the
+  /// available blocks than the sum over its items.
   int64_t blocksNeeded(const Sequence &sequence, int64_t numTokens) const;
 
 private:
   size_t blocksPassed(int64_t length) const;
+  void checkOwn(const Sequence &sequence, const char *what) const;
+  bool appendsToShared(const Sequence &sequence) const;
+  void allocateBlocks(int64_t count, std::vector<int32_t> &blocks);
+  void reserveBlocks(Sequence &sequence, int64_t numTokens);
   void validate(const StepItem *items, size_t count);
   void run(const StepItem *items, size_t count, float *logits,
            const llmir_runtime &runtime);
@@ -120,6 +155,7 @@ private:
   Context context;
   std::shared_ptr<BlockAllocator> allocator;
   std::unique_ptr<PagedKVCache> cache;
+  std::unique_ptr<PrefixCache> prefixes;
   struct Arena;
   std::unique_ptr<Arena> arena;
   int64_t tableWidth = 0;

@@ -33,10 +33,19 @@ public:
   void release(int32_t block);
   int32_t useCount(int32_t block) const;
 
+  /// Says whether one of the owners is a cache, which gives the block up when
+  /// blocks are wanted. Throws std::invalid_argument for a block that is free.
+  void setCached(int32_t block, bool cached);
+  bool isCached(int32_t block) const;
+  /// How many blocks have a cache for their only owner.
+  int64_t numOnlyCached() const { return onlyCached; }
+
 private:
   void check(int32_t block) const;
 
   std::vector<int32_t> references;
+  std::vector<bool> cachedBlocks;
+  int64_t onlyCached = 0;
   std::vector<int32_t> freeList;
 };
 
@@ -63,6 +72,9 @@ public:
   int64_t bytes() const;
   /// What each further block takes.
   static int64_t bytesPerBlock(const KVCacheConfig &config);
+  /// Makes the keys and values of block `to` those of block `from`, in all
+  /// layers. Throws std::invalid_argument if there is no such block.
+  void copyBlock(int32_t from, int32_t to);
   /// The cache as compiled code passes it around.
   llmir_kv_cache *handle() { return impl.get(); }
 
