@@ -17,11 +17,18 @@ namespace llmir::runtime {
 /// computed.
 struct ContinuousBatchingEngine::Running {
   Running(RequestId id, Request request)
-      : id(id), request(std::move(request)), sampler(this->request.sampling),
+      : id(id), request(std::move(request)),
+        sampler(this->request.sampling, this->request.prompt,
+                this->request.index),
         tokens(this->request.prompt) {}
 
   int64_t cached() const { return sequence ? sequence->length() : 0; }
   int64_t pending() const { return int64_t(tokens.size()) - cached(); }
+  /// Whether log probabilities of the prompt are missing.
+  bool readsPrompt() const {
+    return request.promptLogprobs &&
+           promptLogprobs.size() + 1 < request.prompt.size();
+  }
   int64_t generated() const {
     return int64_t(tokens.size() - request.prompt.size());
   }
@@ -30,6 +37,7 @@ struct ContinuousBatchingEngine::Running {
   Request request;
   Sampler sampler;
   std::vector<int32_t> tokens;
+  std::vector<std::vector<TokenLogprob>> promptLogprobs;
   std::unique_ptr<Sequence> sequence;
   /// How many tokens were computed once and have to be again.
   int64_t lost = 0;
@@ -38,6 +46,10 @@ struct ContinuousBatchingEngine::Running {
   int64_t urgency = 0;
   bool finished = false;
 };
+
+/// The most tokens of a prompt in a step whose log probabilities are asked for:
+/// each has a row of logits.
+static constexpr int64_t mostPromptRows = 64;
 
 static int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
@@ -79,7 +91,7 @@ ContinuousBatchingEngine::~ContinuousBatchingEngine() {
   takeNews();
   for (Order *order : {&running, &waiting})
     for (auto &request : *order)
-      finish(*request, std::nullopt, FinishReason::cancelled);
+      finish(*request, FinishReason::cancelled);
 }
 
 void ContinuousBatchingEngine::setOutputCallback(OutputCallback callback) {
@@ -106,22 +118,25 @@ int64_t ContinuousBatchingEngine::blocksToFinish(const Request &request) const {
   return blocks;
 }
 
-void ContinuousBatchingEngine::check(const Request &request) const {
+void ContinuousBatchingEngine::check(Request &request) const {
   const Manifest &manifest = inner->model().manifest();
   auto refuse = [](const std::string &what) {
     throw std::invalid_argument("the request " + what);
   };
-  auto checkIds = [&](const std::vector<int32_t> &ids, const char *what) {
-    for (int32_t id : ids)
-      if (id < 0 || id >= manifest.vocabSize)
-        refuse(std::string(what) + " the token id " + std::to_string(id) +
-               ", and the vocabulary has " +
-               std::to_string(manifest.vocabSize));
-  };
   if (request.prompt.empty())
     refuse("has no prompt");
-  checkIds(request.prompt, "has");
-  checkIds(request.stopTokenIds, "is stopped by");
+  for (int32_t id : request.prompt)
+    if (id < 0 || id >= manifest.vocabSize)
+      refuse("has the token id " + std::to_string(id) +
+             ", and the vocabulary has " + std::to_string(manifest.vocabSize));
+  if (!request.ignoreEos)
+    request.sampling.stopTokenIds.insert(request.sampling.stopTokenIds.end(),
+                                         manifest.eosTokenIds.begin(),
+                                         manifest.eosTokenIds.end());
+  checkSampling(request.sampling, manifest.vocabSize);
+  if (request.promptLogprobs && *request.promptLogprobs < -1)
+    refuse("has prompt_logprobs " + std::to_string(*request.promptLogprobs) +
+           ", and not -1 or more");
   if (request.maxTokens < 1)
     refuse("has max_tokens " + std::to_string(request.maxTokens) +
            ", and not 1 or more");
@@ -175,15 +190,7 @@ BatchingStatistics ContinuousBatchingEngine::statistics() const {
   return counts;
 }
 
-void ContinuousBatchingEngine::report(const RequestOutput &output) {
-  if (callback)
-    callback(output);
-}
-
-void ContinuousBatchingEngine::finish(Running &request,
-                                      std::optional<int32_t> token,
-                                      FinishReason reason,
-                                      const std::string &error) {
+void ContinuousBatchingEngine::finish(Running &request, RequestOutput output) {
   request.finished = true;
   request.sequence.reset();
   {
@@ -191,7 +198,17 @@ void ContinuousBatchingEngine::finish(Running &request,
     unfinished.erase(request.id);
     ++counts.finished;
   }
-  report({request.id, token, reason, error});
+  if (callback)
+    callback(output);
+}
+
+void ContinuousBatchingEngine::finish(Running &request, FinishReason reason,
+                                      const std::string &error) {
+  RequestOutput output;
+  output.request = request.id;
+  output.finish = reason;
+  output.error = error;
+  finish(request, std::move(output));
 }
 
 void ContinuousBatchingEngine::removeFinished() {
@@ -227,7 +244,7 @@ void ContinuousBatchingEngine::takeNews() {
   }
   // The callback may submit and cancel.
   for (auto [request, reason] : ended)
-    finish(*request, std::nullopt, reason);
+    finish(*request, reason);
   removeFinished();
 }
 
@@ -270,6 +287,13 @@ void ContinuousBatchingEngine::preempt(size_t index) {
   ++counts.preemptions;
 }
 
+/// How many of a request's tokens a step with so much room computes.
+int64_t ContinuousBatchingEngine::tokensFor(const Running &request,
+                                            int64_t budget) const {
+  int64_t tokens = std::min(request.pending(), budget);
+  return request.readsPrompt() ? std::min(tokens, mostPromptRows) : tokens;
+}
+
 /// Reserves the blocks of so many more tokens of a running request, if need be
 /// at the cost of those behind it. False if it had to give up its own.
 bool ContinuousBatchingEngine::makeRoom(Running *request, int64_t tokens) {
@@ -296,7 +320,7 @@ void ContinuousBatchingEngine::schedule() {
     for (size_t i = 0; i < running.size() && budget > 0;) {
       Running *request = running[i].get();
       bool isSingle = request->pending() == 1;
-      int64_t tokens = std::min(request->pending(), budget);
+      int64_t tokens = tokensFor(*request, budget);
       if (isSingle != singles || makeRoom(request, tokens)) {
         if (isSingle == singles) {
           scheduled.push_back({request, tokens});
@@ -325,7 +349,7 @@ void ContinuousBatchingEngine::admit(int64_t &budget) {
       continue;
     }
     request->sequence = inner->newSequence();
-    int64_t tokens = std::min(int64_t(request->tokens.size()), budget);
+    int64_t tokens = tokensFor(*request, budget);
     reserved += inner->blocksNeeded(*request->sequence, tokens);
     scheduled.push_back({request, tokens});
     budget -= tokens;
@@ -376,7 +400,7 @@ bool ContinuousBatchingEngine::run() {
     Running &request = *each.request;
     int64_t cached = request.cached();
     items.push_back({request.sequence.get(), request.tokens.data() + cached,
-                     each.tokens, false});
+                     each.tokens, request.readsPrompt()});
     int64_t again = std::clamp(request.lost - cached, int64_t(0), each.tokens);
     int64_t prompt = std::clamp(int64_t(request.request.prompt.size()) -
                                     std::max(cached, request.lost),
@@ -386,7 +410,8 @@ bool ContinuousBatchingEngine::run() {
     step.decodedTokens += each.tokens - again - prompt;
   }
   int64_t vocabulary = inner->model().manifest().vocabSize;
-  logits.resize(std::max(logits.size(), items.size() * size_t(vocabulary)));
+  int64_t rows = Engine::countLogits(items.data(), items.size());
+  logits.resize(std::max(logits.size(), size_t(rows * vocabulary)));
   try {
     inner->step(items.data(), items.size(), logits.data());
   } catch (const std::exception &error) {
@@ -400,36 +425,63 @@ bool ContinuousBatchingEngine::run() {
     counts.recomputedTokens += step.recomputedTokens;
     counts.decodedTokens += step.decodedTokens;
   }
-  for (size_t i = 0; i < scheduled.size(); ++i)
-    if (scheduled[i].request->pending() == 0)
-      advance(*scheduled[i].request, logits.data() + int64_t(i) * vocabulary);
+  const float *row = logits.data();
+  for (size_t i = 0; i < scheduled.size(); ++i) {
+    auto [request, tokens] = scheduled[i];
+    if (items[i].wantAllLogits) {
+      readPrompt(*request, request->cached() - tokens, tokens, row);
+      row += (tokens - 1) * vocabulary;
+    }
+    if (request->pending() == 0)
+      advance(*request, row);
+    row += vocabulary;
+  }
   return true;
+}
+
+/// Takes the log probabilities of the tokens behind those from `begin` on.
+void ContinuousBatchingEngine::readPrompt(Running &request, int64_t begin,
+                                          int64_t count,
+                                          const float *rows) const {
+  size_t vocabulary = size_t(inner->model().manifest().vocabSize);
+  const std::vector<int32_t> &prompt = request.request.prompt;
+  for (int64_t i = 0; i < count; ++i) {
+    size_t next = size_t(begin + i + 1);
+    // What was computed before a preemption is known.
+    if (next >= prompt.size() || next != request.promptLogprobs.size() + 1)
+      continue;
+    auto &found = request.promptLogprobs.emplace_back();
+    computeLogprobs(rows + size_t(i) * vocabulary, vocabulary, prompt[next],
+                    *request.request.promptLogprobs, found);
+  }
 }
 
 /// Chooses the next token of a request whose tokens are all computed.
 void ContinuousBatchingEngine::advance(Running &request, const float *row) {
   const Manifest &manifest = inner->model().manifest();
-  int32_t token = 0;
+  RequestOutput output;
+  output.request = request.id;
   try {
-    token = request.sampler.sample(row, size_t(manifest.vocabSize));
+    Token token = request.sampler.sample(row, size_t(manifest.vocabSize));
+    output.token = token.id;
+    output.logprobs.assign(token.logprobs, token.logprobs + token.numLogprobs);
   } catch (const std::invalid_argument &error) {
-    // A model that computes NaN.
-    return finish(request, std::nullopt, FinishReason::failed, error.what());
+    // A model that computes NaN, or settings that leave no token.
+    return finish(request, FinishReason::failed, error.what());
   }
-  request.tokens.push_back(token);
-  auto has = [&](const std::vector<int32_t> &ids) {
-    return std::find(ids.begin(), ids.end(), token) != ids.end();
-  };
-  FinishReason reason = FinishReason::none;
-  if ((!request.request.ignoreEos && has(manifest.eosTokenIds)) ||
-      has(request.request.stopTokenIds))
-    reason = FinishReason::stop;
+  if (request.generated() == 0)
+    output.promptLogprobs = std::move(request.promptLogprobs);
+  request.tokens.push_back(*output.token);
+  const std::vector<int32_t> &stops = request.request.sampling.stopTokenIds;
+  if (std::find(stops.begin(), stops.end(), *output.token) != stops.end())
+    output.finish = FinishReason::stop;
   else if (request.generated() >= request.request.maxTokens ||
            int64_t(request.tokens.size()) >= manifest.maxModelLen)
-    reason = FinishReason::length;
-  if (reason != FinishReason::none)
-    return finish(request, token, reason);
-  report({request.id, token, reason, ""});
+    output.finish = FinishReason::length;
+  if (output.finish != FinishReason::none)
+    finish(request, std::move(output));
+  else if (callback)
+    callback(output);
 }
 
 /// Ends everything that has begun or waits.
@@ -437,7 +489,7 @@ void ContinuousBatchingEngine::fail(const std::string &error) {
   for (Order *order : {&running, &waiting})
     for (auto &request : *order)
       if (!request->finished)
-        finish(*request, std::nullopt, FinishReason::failed, error);
+        finish(*request, FinishReason::failed, error);
 }
 
 //===----------------------------------------------------------------------===//

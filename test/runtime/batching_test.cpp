@@ -56,7 +56,7 @@ protected:
   const Result &alone(const Request &request) {
     auto key = std::tuple(request.prompt, request.sampling.temperature,
                           request.sampling.seed, request.maxTokens,
-                          request.stopTokenIds, request.ignoreEos);
+                          request.sampling.stopTokenIds, request.ignoreEos);
     auto [found, isNew] = known.try_emplace(key);
     Result &result = found->second;
     if (!isNew)
@@ -64,7 +64,10 @@ protected:
     if (!reference)
       reference = std::make_unique<Engine>(model, 1, 16);
     auto sequence = reference->newSequence();
-    Sampler sampler(request.sampling);
+    SamplingConfig sampling = request.sampling;
+    if (!request.ignoreEos)
+      sampling.stopTokenIds.push_back(0);
+    Sampler sampler(sampling, request.prompt);
     std::vector<int32_t> next = request.prompt;
     while (result.finish == FinishReason::none) {
       std::vector<float> logits;
@@ -72,11 +75,10 @@ protected:
         logits = reference->step(
             {{sequence.get(), next.data() + begin,
               int64_t(std::min<size_t>(12, next.size() - begin)), false}});
-      next = {sampler.sample(logits.data(), 16)};
+      next = {sampler.sample(logits.data(), 16).id};
       result.tokens.push_back(next[0]);
-      bool stops = std::count(request.stopTokenIds.begin(),
-                              request.stopTokenIds.end(), next[0]);
-      if (stops || (next[0] == 0 && !request.ignoreEos))
+      if (std::count(sampling.stopTokenIds.begin(), sampling.stopTokenIds.end(),
+                     next[0]))
         result.finish = FinishReason::stop;
       else if (int64_t(result.tokens.size()) == request.maxTokens ||
                request.prompt.size() + result.tokens.size() == 64)
@@ -138,7 +140,7 @@ Request randomRequest(std::mt19937 &random) {
     request.sampling.seed = unsigned(below(5));
   }
   if (below(4) == 0)
-    request.stopTokenIds = {below(16)};
+    request.sampling.stopTokenIds = {below(16)};
   return request;
 }
 
@@ -275,8 +277,8 @@ TEST_F(BatchingTest, RefusesWhatCanNeverRun) {
   request.sampling.topP = 0;
   expectRefused(request, "top_p");
   request = makeRequest({3});
-  request.stopTokenIds = {-1};
-  expectRefused(request, "is stopped by the token id -1");
+  request.sampling.stopTokenIds = {-1};
+  expectRefused(request, "-1");
   engine->submitRequest(makeRequest({3}));
   EXPECT_THROW(engine->submitRequest(makeRequest({3})), QueueFull);
   while (engine->step()) {

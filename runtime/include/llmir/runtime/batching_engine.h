@@ -32,11 +32,16 @@ using RequestId = uint64_t;
 /// What is to be generated. Ids and settings are checked when it is submitted.
 struct Request {
   std::vector<int32_t> prompt; ///< At least one token id.
+  /// Its stop tokens are joined by those that end a text.
   SamplingConfig sampling;
+  /// Which of a request's outputs it is: they share a seed.
+  uint32_t index = 0;
   /// The most new tokens. The model's greatest length ends a request too.
   int64_t maxTokens = 16;
-  /// Tokens that end it, beside those that end a text.
-  std::vector<int32_t> stopTokenIds;
+  /// How many log probabilities come with each token of the prompt but the
+  /// first, as SamplingConfig::logprobs says of new ones.
+  std::optional<int64_t> promptLogprobs;
+  /// The model's tokens that end a text do not end it.
   bool ignoreEos = false;
   /// Under SchedulingPolicy::priority the least goes first.
   int32_t priority = 0;
@@ -57,6 +62,11 @@ enum class FinishReason {
 struct RequestOutput {
   RequestId request = 0;
   std::optional<int32_t> token;
+  /// As SamplingConfig::logprobs asks.
+  std::vector<TokenLogprob> logprobs;
+  /// With the first token, if they were asked for: of each token of the prompt
+  /// but the first.
+  std::vector<std::vector<TokenLogprob>> promptLogprobs;
   FinishReason finish = FinishReason::none;
   std::string error; ///< If it has failed.
 };
@@ -139,7 +149,7 @@ private:
     int64_t tokens;
   };
 
-  void check(const Request &request) const;
+  void check(Request &request) const;
   int64_t blocksToFinish(const Request &request) const;
   void takeNews();
   static bool precedes(const Running &a, const Running &b);
@@ -147,13 +157,16 @@ private:
   bool hasRoom(const Running &request) const;
   void schedule();
   void admit(int64_t &budget);
+  int64_t tokensFor(const Running &request, int64_t budget) const;
   bool makeRoom(Running *request, int64_t tokens);
   void preempt(size_t index);
   bool run();
-  void advance(Running &request, const float *logits);
-  void finish(Running &request, std::optional<int32_t> token,
-              FinishReason reason, const std::string &error = "");
-  void report(const RequestOutput &output);
+  void readPrompt(Running &request, int64_t begin, int64_t count,
+                  const float *rows) const;
+  void advance(Running &request, const float *row);
+  void finish(Running &request, RequestOutput output);
+  void finish(Running &request, FinishReason reason,
+              const std::string &error = "");
   void fail(const std::string &error);
   void removeFinished();
   void loop();
