@@ -23,12 +23,16 @@ from llmir.errors import LLMIRError
 
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
+    from llmir.llm import LLM
+    from llmir.llm_engine import LLMEngine
     from llmir.model import Model, load
     from llmir.torch import import_torch
 
 __version__ = "0.1.0"
 __all__ = [
+    "LLM",
     "Function",
+    "LLMEngine",
     "LLMIRError",
     "Model",
     "__version__",
@@ -40,6 +44,8 @@ __all__ = [
 # Where the names are that are imported when they are first used.
 _MODULES = {
     "Function": "llmir.function",
+    "LLM": "llmir.llm",
+    "LLMEngine": "llmir.llm_engine",
     "Model": "llmir.model",
     "compile_function": "llmir.function",
     "import_torch": "llmir.torch",

@@ -469,8 +469,10 @@ void ContinuousBatchingEngine::advance(Running &request, const float *row) {
     // A model that computes NaN, or settings that leave no token.
     return finish(request, FinishReason::failed, error.what());
   }
-  if (request.generated() == 0)
+  if (request.request.promptLogprobs) {
     output.promptLogprobs = std::move(request.promptLogprobs);
+    request.request.promptLogprobs.reset();
+  }
   request.tokens.push_back(*output.token);
   const std::vector<int32_t> &stops = request.request.sampling.stopTokenIds;
   if (std::find(stops.begin(), stops.end(), *output.token) != stops.end())
