@@ -2,6 +2,7 @@
 //
 // The Python module llmir._runtime: what a serving machine needs, and the
 // packing and checksums that the compiler uses. It links the runtime only.
+#include "batching.h"
 #include "function.h"
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"

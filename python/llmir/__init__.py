@@ -23,6 +23,8 @@ from llmir.errors import LLMIRError
 
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
+    from llmir.llm import LLM
+    from llmir.llm_engine import LLMEngine
     from llmir.model import Model, load
     from llmir.outputs import CompletionOutput, RequestOutput
     from llmir.sampling_params import SamplingParams
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CompletionOutput",
+    "LLM",
     "Function",
+    "LLMEngine",
     "LLMIRError",
     "Model",
     "RequestOutput",
@@ -46,6 +50,8 @@ __all__ = [
 _MODULES = {
     "CompletionOutput": "llmir.outputs",
     "Function": "llmir.function",
+    "LLM": "llmir.llm",
+    "LLMEngine": "llmir.llm_engine",
     "Model": "llmir.model",
     "RequestOutput": "llmir.outputs",
     "SamplingParams": "llmir.sampling_params",

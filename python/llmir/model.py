@@ -40,38 +40,18 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     return Model(path, threads)
 
 
-class Model:
-    """A loaded model with a KV cache. Not to be used from two threads at once.
+class Artifact:
+    """A loaded artifact: the model's facts and its tokenizer.
 
-    engine: the ragged step that `forward` and `generate` use, for callers that
-        put batches together themselves: `engine.new_sequence()` gives a sequence,
-        `engine.step([(sequence, ids, all_logits), ...])` appends new tokens to any
-        number of them and returns float32 [rows, vocabulary] logits, of all new
-        tokens or of the last ones, in order. It holds at most `max_batch_tokens`
-        new tokens.
+    native: the runtime's model, which engines are made of.
     manifest: the artifact's facts.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        threads: int | None = None,
-        *,
-        num_blocks: int = 0,
-        verify: bool = False,
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
         """Load the artifact at `path`.
 
-        num_blocks: the size of the KV cache in blocks; 0 is enough for one sequence
-            of the greatest length and for more where there is memory.
         verify: also compare the checksum of the weights.
         """
-        if threads is not None and not _is_integer(threads, 1, MAX_THREADS):
-            raise LLMIRError(
-                f"threads must be an integer from 1 to {MAX_THREADS}, not {threads}"
-            )
-        if not _is_integer(num_blocks, 0, 2**31 - 1):
-            raise LLMIRError(f"num_blocks is {num_blocks}, and not 0 or more")
         self.path = Path(path)
         if (self.path / "config.json").exists() and not read_manifest(self.path):
             raise LLMIRError(
@@ -79,16 +59,14 @@ class Model:
                 + shlex.join(["python", "-m", "llmir.compile", str(path), "-o"])
                 + " model.llmir"
             )
-        runtime = _native.runtime()
         try:
-            native = runtime.Model(_native.path_text(self.path), verify=verify)
-            self.engine = runtime.Engine(
-                native, threads=threads or 0, num_blocks=num_blocks
+            self.native: Any = _native.runtime().Model(
+                _native.path_text(self.path), verify=verify
             )
         except (RuntimeError, ValueError, MemoryError) as error:
             raise LLMIRError(str(error)) from error
         try:
-            self.manifest: dict[str, Any] = parse_json(native.manifest.encode())
+            self.manifest: dict[str, Any] = parse_json(self.native.manifest.encode())
         except ValueError as error:
             raise LLMIRError(f"cannot read the manifest of {path}: {error}") from error
 
@@ -112,6 +90,11 @@ class Model:
         """The ids that end a text."""
         return tuple(self.manifest["model"]["eos_token_ids"])
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the artifact has a tokenizer."""
+        return os.path.lexists(self.path / "tokenizer.json")
+
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer; LLMIRError if the artifact has none."""
@@ -125,13 +108,82 @@ class Model:
         """Return the text of token ids."""
         return self.tokenizer.decode(ids)
 
+    def checked_ids(self, ids: TokenIds) -> list[int]:
+        """Return a prompt of the model as a list; LLMIRError if it is none."""
+        if isinstance(ids, str | bytes):
+            raise LLMIRError(
+                "the model needs token ids, not text; `encode` turns text into them"
+            )
+        try:
+            array = np.asarray(ids)
+        except ValueError:  # lists of different lengths
+            array = np.empty(0)
+        if array.ndim != 1 or array.size == 0:
+            raise LLMIRError(
+                "the model needs a list of at least one token id, not "
+                + shown_value(ids)
+            )
+        if not np.issubdtype(array.dtype, np.integer):
+            raise LLMIRError(f"token ids are integers, not {shown_value(ids)}")
+        if array.min() < 0 or array.max() >= self.vocab_size:
+            wrong = array.min() if array.min() < 0 else array.max()
+            raise LLMIRError(
+                f"token id {wrong} is not one of the model's {self.vocab_size}"
+            )
+        if array.size > self.max_model_len:
+            raise LLMIRError(
+                f"{array.size} tokens are more than the {self.max_model_len} that the "
+                "model was compiled for"
+            )
+        return [int(token_id) for token_id in array]
+
+
+class Model(Artifact):
+    """A loaded model with a KV cache. Not to be used from two threads at once.
+
+    engine: the ragged step that `forward` and `generate` use, for callers that
+        put batches together themselves: `engine.new_sequence()` gives a sequence,
+        `engine.step([(sequence, ids, all_logits), ...])` appends new tokens to any
+        number of them and returns float32 [rows, vocabulary] logits, of all new
+        tokens or of the last ones, in order. It holds at most `max_batch_tokens`
+        new tokens.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        *,
+        num_blocks: int = 0,
+        verify: bool = False,
+    ) -> None:
+        """Load the artifact at `path`.
+
+        num_blocks: the size of the KV cache in blocks; 0 is enough for one sequence
+            of the greatest length and for more where there is memory.
+        verify: also compare the checksum of the weights.
+        """
+        if threads is not None and not _is_integer(threads, 1, MAX_THREADS):
+            raise LLMIRError(
+                f"threads must be an integer from 1 to {MAX_THREADS}, not {threads}"
+            )
+        if not _is_integer(num_blocks, 0, 2**31 - 1):
+            raise LLMIRError(f"num_blocks is {num_blocks}, and not 0 or more")
+        super().__init__(path, verify=verify)
+        try:
+            self.engine = _native.runtime().Engine(
+                self.native, threads=threads or 0, num_blocks=num_blocks
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise LLMIRError(str(error)) from error
+
     def forward(self, ids: TokenIds) -> npt.NDArray[np.float32]:
         """Return the logits of every position of a fresh sequence.
 
         ids: n token ids, at least one and at most `max_model_len`.
         Returns float32 [n, vocabulary]; row i is about the token after ids[i].
         """
-        prompt = self._checked(ids)
+        prompt = self.checked_ids(ids)
         sequence = self.engine.new_sequence()
         try:
             rows = [
@@ -194,7 +246,7 @@ class Model:
         The text also ends after `max_new_tokens`, or when the sequence has
         `max_model_len` tokens. Arguments are checked now, not at the first id.
         """
-        prompt = self._checked(ids)
+        prompt = self.checked_ids(ids)
         if not _is_integer(max_new_tokens, 0):
             raise LLMIRError(
                 f"max_new_tokens is {max_new_tokens}, and not an integer, 0 or more"
@@ -266,34 +318,6 @@ class Model:
         size = self.max_batch_tokens
         for begin in range(0, len(ids), size):
             yield ids[begin : begin + size]
-
-    def _checked(self, ids: TokenIds) -> list[int]:
-        if isinstance(ids, str | bytes):
-            raise LLMIRError(
-                "the model needs token ids, not text; `encode` turns text into them"
-            )
-        try:
-            array = np.asarray(ids)
-        except ValueError:  # lists of different lengths
-            array = np.empty(0)
-        if array.ndim != 1 or array.size == 0:
-            raise LLMIRError(
-                "the model needs a list of at least one token id, not "
-                + shown_value(ids)
-            )
-        if not np.issubdtype(array.dtype, np.integer):
-            raise LLMIRError(f"token ids are integers, not {shown_value(ids)}")
-        if array.min() < 0 or array.max() >= self.vocab_size:
-            wrong = array.min() if array.min() < 0 else array.max()
-            raise LLMIRError(
-                f"token id {wrong} is not one of the model's {self.vocab_size}"
-            )
-        if array.size > self.max_model_len:
-            raise LLMIRError(
-                f"{array.size} tokens are more than the {self.max_model_len} that the "
-                "model was compiled for"
-            )
-        return [int(token_id) for token_id in array]
 
 
 def _is_integer(value: Any, least: int, most: int | None = None) -> bool:
