@@ -107,7 +107,7 @@ LAYER = r"(func\.func private @\w+\([^{]*\{\n)"
 # Each a shape of model and a mistake in its optimized program.
 MISTAKES: dict[str, tuple[str, Callable[[str], str]]] = {
     "wrong scale": ("gqa", replaced(r"scale = 2\.500000e-01", "scale = 2.510000e-01")),
-    "mask off by one": ("mistral", replaced(r"window = 20", "window = 21")),
+    "mask off by one": ("mistral", replaced(r", window = 20", ", window = 21")),
     "gate and up swapped": ("biases", swapped("gate_proj", "up_proj")),
     "keys and values swapped": ("gqa", swapped("k_proj", "v_proj")),
     "lost bias": ("biases", without("bias")),
