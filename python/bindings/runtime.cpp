@@ -3,6 +3,7 @@
 // The Python module llmir._runtime: what a serving machine needs, and the
 // packing and checksums that the compiler uses. It links the runtime only.
 #include "function.h"
+#include "kv_cache.h"
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"
 #include "llmir/runtime/engine.h"
@@ -263,6 +264,7 @@ NB_MODULE(_runtime, m) {
   m.doc() = "The runtime of compiled models.";
   m.attr("ABI_VERSION") = LLMIR_ABI_VERSION;
   registerFunctions(m);
+  registerKVCache(m);
 
   nb::class_<Model>(m, "Model", "A loaded artifact.")
       .def(

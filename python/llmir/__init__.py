@@ -6,11 +6,15 @@
     logits = model.forward([1, 2, 3])
     ids = model.generate([1, 2, 3], max_new_tokens=32)
 
+    cache = llmir.PagedKVCache(
+        llmir.KVCacheConfig(num_layers=32, num_heads=32, head_dim=128)
+    )
+
     program = llmir.import_torch(module, example_inputs)
     function = llmir.compile_function(program.text, program.parameters)
 
-Importing the package loads nothing else: `load` and `Model` bring the native
-runtime when they are first used, `compile_function` the compiler too, and
+Importing the package loads nothing else: `load`, `Model` and `PagedKVCache` bring the
+native runtime when they are first used, `compile_function` the compiler too, and
 `import_torch` brings PyTorch and torch-mlir.
 """
 
@@ -23,14 +27,19 @@ from llmir.errors import LLMIRError
 
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
+    from llmir.kv_cache import KVCacheConfig, KVCacheLayer, KVCacheStats, PagedKVCache
     from llmir.model import Model, load
     from llmir.torch import import_torch
 
 __version__ = "0.1.0"
 __all__ = [
     "Function",
+    "KVCacheConfig",
+    "KVCacheLayer",
+    "KVCacheStats",
     "LLMIRError",
     "Model",
+    "PagedKVCache",
     "__version__",
     "compile_function",
     "import_torch",
@@ -40,7 +49,11 @@ __all__ = [
 # Where the names are that are imported when they are first used.
 _MODULES = {
     "Function": "llmir.function",
+    "KVCacheConfig": "llmir.kv_cache",
+    "KVCacheLayer": "llmir.kv_cache",
+    "KVCacheStats": "llmir.kv_cache",
     "Model": "llmir.model",
+    "PagedKVCache": "llmir.kv_cache",
     "compile_function": "llmir.function",
     "import_torch": "llmir.torch",
     "load": "llmir.model",

@@ -94,7 +94,7 @@ static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
   config.headDim = manifest.cacheHeadDim;
   config.blockSize = manifest.cacheBlockSize;
   config.numBlocks = 1;
-  int64_t blockBytes = PagedKVCache::bytesPerBlock(config);
+  int64_t blockBytes = KVPool::bytesPerBlock(config);
   int64_t one = mostBlocks(manifest);
   config.numBlocks = numBlocks > 0 ? numBlocks : one;
 
@@ -137,7 +137,7 @@ Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
   KVCacheConfig config =
       cacheConfig(manifest, loaded->weightsBytes(), numBlocks);
   allocator = std::make_shared<BlockAllocator>(config.numBlocks);
-  cache = std::make_unique<PagedKVCache>(config);
+  cache = std::make_unique<KVPool>(config);
   arena = std::make_unique<Arena>(manifest.arenaBytes);
   tableWidth = blocksFor(manifest.maxModelLen, config.blockSize);
   size_t tokens = manifest.maxBatchTokens;

@@ -7,6 +7,7 @@
 #include "kv_layout.h"
 #include "llmir/runtime/packing.h"
 
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -131,11 +132,11 @@ llmir_kv_cache layOutCache(const KVCacheConfig &config) {
   return cache;
 }
 
-int64_t PagedKVCache::bytesPerBlock(const KVCacheConfig &config) {
+int64_t KVPool::bytesPerBlock(const KVCacheConfig &config) {
   return layOutCache(config).blockBytes * config.layers;
 }
 
-PagedKVCache::PagedKVCache(const KVCacheConfig &config)
+KVPool::KVPool(const KVCacheConfig &config)
     : settings(config), impl(new llmir_kv_cache(layOutCache(config))) {
   void *pool = mmap(nullptr, impl->poolBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -145,8 +146,22 @@ PagedKVCache::PagedKVCache(const KVCacheConfig &config)
   impl->pool = static_cast<char *>(pool);
 }
 
-PagedKVCache::~PagedKVCache() { munmap(impl->pool, impl->poolBytes); }
+KVPool::~KVPool() { munmap(impl->pool, impl->poolBytes); }
 
-int64_t PagedKVCache::bytes() const { return impl->poolBytes; }
+int64_t KVPool::bytes() const { return impl->poolBytes; }
+
+void KVPool::copyBlock(int32_t from, int32_t to) {
+  if (from < 0 || from >= impl->numBlocks || to < 0 || to >= impl->numBlocks)
+    throw std::invalid_argument("block " + std::to_string(from) +
+                                " cannot be copied to " + std::to_string(to) +
+                                " of " + std::to_string(impl->numBlocks));
+  if (from == to)
+    return;
+  for (int64_t layer = 0; layer < impl->layers; ++layer) {
+    char *pool = impl->pool + layer * impl->layerBytes;
+    std::memcpy(pool + to * impl->blockBytes, pool + from * impl->blockBytes,
+                impl->blockBytes);
+  }
+}
 
 } // namespace llmir::runtime

@@ -119,7 +119,7 @@ private:
   std::shared_ptr<const Model> loaded;
   Context context;
   std::shared_ptr<BlockAllocator> allocator;
-  std::unique_ptr<PagedKVCache> cache;
+  std::unique_ptr<KVPool> cache;
   struct Arena;
   std::unique_ptr<Arena> arena;
   int64_t tableWidth = 0;
