@@ -28,6 +28,7 @@ from llmir.errors import LLMIRError
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
     from llmir.kv_cache import KVCacheConfig, KVCacheLayer, KVCacheStats, PagedKVCache
+    from llmir.memory import MemoryEstimate, ModelMemoryEstimator
     from llmir.model import Model, load
     from llmir.torch import import_torch
 
@@ -38,7 +39,9 @@ __all__ = [
     "KVCacheLayer",
     "KVCacheStats",
     "LLMIRError",
+    "MemoryEstimate",
     "Model",
+    "ModelMemoryEstimator",
     "PagedKVCache",
     "__version__",
     "compile_function",
@@ -52,7 +55,9 @@ _MODULES = {
     "KVCacheConfig": "llmir.kv_cache",
     "KVCacheLayer": "llmir.kv_cache",
     "KVCacheStats": "llmir.kv_cache",
+    "MemoryEstimate": "llmir.memory",
     "Model": "llmir.model",
+    "ModelMemoryEstimator": "llmir.memory",
     "PagedKVCache": "llmir.kv_cache",
     "compile_function": "llmir.function",
     "import_torch": "llmir.torch",

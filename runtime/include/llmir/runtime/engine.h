@@ -8,6 +8,7 @@
 
 #include "llmir/runtime/context.h"
 #include "llmir/runtime/kv_cache.h"
+#include "llmir/runtime/memory.h"
 #include "llmir/runtime/model.h"
 #include "llmir/runtime/trace.h"
 
@@ -52,11 +53,6 @@ struct StepItem {
   int64_t numTokens = 0;
   /// Logits of every token, rather than of the last one only.
   bool wantAllLogits = false;
-};
-
-/// What an engine takes when all of it is in use, in bytes.
-struct MemoryUse {
-  int64_t weights = 0, cache = 0, arena = 0;
 };
 
 /// Not to be used from two threads at once.
