@@ -21,19 +21,12 @@ float fromBits(uint32_t bits) {
   return value;
 }
 
-float widen(uint32_t value, llmir_dtype dtype) {
-  return fromBits(dtype == LLMIR_BF16  ? widenBF16(uint16_t(value))
-                  : dtype == LLMIR_F16 ? widenF16(uint16_t(value))
-                                       : value);
-}
-
-/// Element i lies at i / group * step + i % group.
-template <class Stored>
-void readFloats(const char *from, int64_t count, int64_t group, int64_t step,
-                llmir_dtype dtype, float *to) {
-  const Stored *elements = reinterpret_cast<const Stored *>(from);
+/// Element i lies at i / Group * step + i % Group.
+template <int64_t Group, class Stored, class Widen>
+void readElements(const Stored *from, int64_t count, int64_t step, Widen widen,
+                  float *to) {
   for (int64_t i = 0; i < count; ++i)
-    to[i] = widen(elements[i / group * step + i % group], dtype);
+    to[i] = fromBits(widen(from[i / Group * step + i % Group]));
 }
 
 void readFloats(const llmir_kv_cache &cache, bool isKeys, const char *head,
@@ -54,11 +47,17 @@ void readFloats(const llmir_kv_cache &cache, bool isKeys, const char *head,
             inside / positions * positions * cache.valueBytes +
             inside % positions * cache.elementBytes;
   }
-  auto dtype = llmir_dtype(cache.dtype);
-  if (cache.elementBytes == 4)
-    readFloats<uint32_t>(from, cache.headDim, group, step, dtype, to);
+  int64_t count = cache.headDim;
+  const auto *words = reinterpret_cast<const uint32_t *>(from);
+  const auto *halves = reinterpret_cast<const uint16_t *>(from);
+  if (cache.dtype == LLMIR_F32)
+    readElements<1>(words, count, step, [](uint32_t bits) { return bits; }, to);
+  else if (cache.dtype == LLMIR_F16)
+    readElements<1>(halves, count, step, widenF16, to);
+  else if (group == 1)
+    readElements<1>(halves, count, step, widenBF16, to);
   else
-    readFloats<uint16_t>(from, cache.headDim, group, step, dtype, to);
+    readElements<2>(halves, count, step, widenBF16, to);
 }
 
 /// The byte of a line of 8-bit integers that has number `i` of the four that
