@@ -83,7 +83,8 @@ public:
     return work(*cache);
   }
 
-  bool append(Rows keys, Rows values, const std::vector<int64_t> &seqIds,
+  bool append(const Rows &keys, const Rows &values,
+              const std::vector<int64_t> &seqIds,
               const std::vector<int64_t> &counts, int64_t layer) {
     if (seqIds.size() != counts.size())
       throw std::invalid_argument("there are " + std::to_string(seqIds.size()) +
@@ -103,8 +104,8 @@ public:
     });
   }
 
-  void lookup(int64_t seqId, int64_t layer, int64_t begin, Output keys,
-              Output values) {
+  void lookup(int64_t seqId, int64_t layer, int64_t begin, const Output &keys,
+              const Output &values) {
     int64_t tokens = keys.ndim() == 3 ? int64_t(keys.shape(0)) : 0;
     checkOutput("keys", keys, {tokens, heads(), headDim()});
     checkOutput("values", values, {tokens, heads(), headDim()});
@@ -115,8 +116,8 @@ public:
     });
   }
 
-  void gather(const std::vector<int64_t> &seqIds, int64_t layer, Output keys,
-              Output values) {
+  void gather(const std::vector<int64_t> &seqIds, int64_t layer,
+              const Output &keys, const Output &values) {
     int64_t count = seqIds.size();
     int64_t tokens = keys.ndim() == 4 ? int64_t(keys.shape(1)) : 0;
     checkOutput("keys", keys, {count, tokens, heads(), headDim()});

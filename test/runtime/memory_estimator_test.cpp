@@ -29,7 +29,7 @@ Manifest makeManifest(int64_t window = 0) {
 }
 
 /// Keys and values of 16 positions in bf16.
-constexpr int64_t blockBytes = 3 * 2 * 2 * 64 * 16 * 2;
+constexpr int64_t blockBytes = int64_t(3) * 2 * 2 * 64 * 16 * 2;
 
 template <class Call> std::string refusal(Call call) {
   try {

@@ -55,6 +55,9 @@ Rows readAll(const PagedKVCache &cache, int64_t seqId, int64_t layer,
   return rows;
 }
 
+/// The numbers of a token in a cache of configOf.
+constexpr int64_t tokenSize = 16;
+
 KVCacheConfig configOf(llmir_dtype dtype, int64_t numBlocks) {
   KVCacheConfig config;
   config.dtype = dtype;
@@ -174,16 +177,16 @@ TEST(PagedKVCache, GathersSequencesOfDifferentLengths) {
   const float *x = rows.data<float>();
   ASSERT_TRUE(cache.appendKV(x, x, {{1, 5}, {2, 3}}));
   ASSERT_TRUE(cache.allocate(3));
-  std::vector<float> keys(3 * 6 * 16, 7), values = keys;
+  std::vector<float> keys(18 * tokenSize, 7), values = keys;
   cache.gatherKV({2, 3, 1}, 6, keys.data(), values.data());
-  std::vector<float> expected(3 * 6 * 16, 0);
-  std::copy_n(x + 5 * 16, 3 * 16, expected.begin());
-  std::copy_n(x, 5 * 16, expected.begin() + 2 * 6 * 16);
+  std::vector<float> expected(18 * tokenSize, 0);
+  std::copy_n(x + 5 * tokenSize, 3 * tokenSize, expected.begin());
+  std::copy_n(x, 5 * tokenSize, expected.begin() + 12 * tokenSize);
   EXPECT_EQ(keys, expected);
   EXPECT_EQ(values, expected);
   // Only the first ones.
   cache.gatherKV({1}, 2, keys.data(), nullptr);
-  EXPECT_TRUE(std::equal(x, x + 2 * 16, keys.begin()));
+  EXPECT_TRUE(std::equal(x, x + 2 * tokenSize, keys.begin()));
 }
 
 TEST(PagedKVCache, LayersGrowOnTheirOwn) {
@@ -202,25 +205,25 @@ TEST(PagedKVCache, LayersGrowOnTheirOwn) {
   EXPECT_EQ(second.length(0), 12);
   EXPECT_EQ(cache.stats().usedBlocks, 3);
   EXPECT_FALSE(second.appendKV(y, x, {{0, 1}}));
-  std::vector<float> keys(9 * 16), values = keys;
+  std::vector<float> keys(9 * tokenSize), values = keys;
   first.lookupKV(0, keys.data(), values.data());
   EXPECT_TRUE(std::equal(keys.begin(), keys.end(), x));
   EXPECT_TRUE(std::equal(values.begin(), values.end(), y));
   second.lookupKV(0, keys.data(), values.data(), 3, 12);
-  EXPECT_TRUE(std::equal(keys.begin(), keys.end(), y + 3 * 16));
-  EXPECT_TRUE(std::equal(values.begin(), values.end(), x + 3 * 16));
+  EXPECT_TRUE(std::equal(keys.begin(), keys.end(), y + 3 * tokenSize));
+  EXPECT_TRUE(std::equal(values.begin(), values.end(), x + 3 * tokenSize));
 }
 
 TEST(PagedKVCache, OutOfBlocksChangesNothing) {
   PagedKVCache cache(configOf(LLMIR_F32, 3));
-  std::vector<float> zeros(64 * 16), ones(64 * 16, 1);
+  std::vector<float> zeros(64 * tokenSize), ones(64 * tokenSize, 1);
   ASSERT_TRUE(cache.appendKV(ones.data(), ones.data(), {{1, 6}}));
   // One of the two has room, and the other one would begin.
   EXPECT_FALSE(cache.appendKV(zeros.data(), zeros.data(), {{1, 2}, {2, 5}}));
   EXPECT_FALSE(cache.contains(2));
   EXPECT_EQ(cache.length(1), 6);
   EXPECT_EQ(cache.stats().freeBlocks, 1);
-  EXPECT_EQ(readAll(cache, 1, 0).keys, std::vector<float>(6 * 16, 1));
+  EXPECT_EQ(readAll(cache, 1, 0).keys, std::vector<float>(6 * tokenSize, 1));
   EXPECT_FALSE(cache.allocate(2, 5));
   EXPECT_FALSE(cache.contains(2));
   EXPECT_FALSE(cache.appendKV(zeros.data(), zeros.data(), {{1, 2000000000}}));
@@ -234,7 +237,7 @@ TEST(PagedKVCache, OutOfBlocksChangesNothing) {
 
 TEST(PagedKVCache, ForksCopyWhatTheyWriteTo) {
   PagedKVCache cache(configOf(LLMIR_I8, 5));
-  std::vector<float> ones(64 * 16, 1), twos(64 * 16, 2);
+  std::vector<float> ones(64 * tokenSize, 1), twos(64 * tokenSize, 2);
   ASSERT_TRUE(cache.appendKV(ones.data(), ones.data(), {{0, 6}}, 0));
   ASSERT_TRUE(cache.appendKV(twos.data(), twos.data(), {{0, 6}}, 1));
   cache.fork(0, 1);
@@ -250,8 +253,8 @@ TEST(PagedKVCache, ForksCopyWhatTheyWriteTo) {
   EXPECT_EQ(cache.stats().freeBlocks, 1);
   EXPECT_EQ(cache.blockTable(0)[0], cache.blockTable(2)[0]);
   EXPECT_NE(cache.blockTable(0)[1], cache.blockTable(1)[1]);
-  std::vector<float> expected(7 * 16, 1);
-  std::fill_n(expected.begin() + 6 * 16, 16, 2.0f);
+  std::vector<float> expected(7 * tokenSize, 1);
+  std::fill_n(expected.begin() + 6 * tokenSize, 16, 2.0f);
   // As near as an f16 scale is.
   auto near = [](const std::vector<float> &found,
                  const std::vector<float> &wanted) {
@@ -261,11 +264,11 @@ TEST(PagedKVCache, ForksCopyWhatTheyWriteTo) {
   };
   near(readAll(cache, 0, 0).keys, expected);
   near(readAll(cache, 2, 0).keys, expected);
-  expected.resize(8 * 16, 2);
+  expected.resize(8 * tokenSize, 2);
   near(readAll(cache, 1, 0).keys, expected);
   // The other layer came along.
   for (int64_t id : {0, 1, 2})
-    near(readAll(cache, id, 1).values, std::vector<float>(6 * 16, 2));
+    near(readAll(cache, id, 1).values, std::vector<float>(6 * tokenSize, 2));
   // Their next blocks are one too many.
   EXPECT_FALSE(cache.appendKV(ones.data(), ones.data(), {{0, 2}, {1, 1}}));
   cache.free(2);
@@ -277,7 +280,7 @@ TEST(PagedKVCache, ForksCopyWhatTheyWriteTo) {
 
 TEST(PagedKVCache, RoomIsNotForked) {
   PagedKVCache cache(configOf(LLMIR_F32, 8));
-  std::vector<float> ones(64 * 16, 1);
+  std::vector<float> ones(64 * tokenSize, 1);
   ASSERT_TRUE(cache.allocate(0, 20));
   EXPECT_EQ(cache.stats().usedBlocks, 5);
   ASSERT_TRUE(cache.appendKV(ones.data(), ones.data(), {{0, 3}}));
@@ -291,7 +294,7 @@ TEST(PagedKVCache, RoomIsNotForked) {
 
 TEST(PagedKVCache, ReleasesBehindAWindow) {
   PagedKVCache cache(configOf(LLMIR_F32, 3));
-  std::vector<float> ones(64 * 16, 1);
+  std::vector<float> ones(64 * tokenSize, 1);
   for (int64_t t = 0; t < 1000; ++t) {
     for (int64_t layer : {0, 1})
       ASSERT_TRUE(cache.appendKV(ones.data(), ones.data(), {{0, 1}}, layer));
@@ -300,7 +303,8 @@ TEST(PagedKVCache, ReleasesBehindAWindow) {
   }
   EXPECT_EQ(cache.firstPosition(0), 992);
   EXPECT_EQ(cache.blockTable(0)[247], -1);
-  EXPECT_EQ(readAll(cache, 0, 1, 992).keys, std::vector<float>(8 * 16, 1));
+  EXPECT_EQ(readAll(cache, 0, 1, 992).keys,
+            std::vector<float>(8 * tokenSize, 1));
   EXPECT_EQ(refusal([&] { readAll(cache, 0, 1, 991); }),
             "the positions of sequence 0 before 992 were given back");
   EXPECT_EQ(refusal([&] {
@@ -324,7 +328,7 @@ TEST(PagedKVCache, ReleasesBehindAWindow) {
 TEST(PagedKVCache, Refuses) {
   KVCacheConfig config = configOf(LLMIR_F32, 4);
   PagedKVCache cache(config, {/*maxSeqLen=*/10});
-  std::vector<float> x(64 * 16, 1);
+  std::vector<float> x(64 * tokenSize, 1);
   float *data = x.data();
   ASSERT_TRUE(cache.appendKV(data, data, {{3, 5}}));
   auto append = [&](const std::vector<KVSpan> &spans, int64_t layer = 0) {
@@ -379,7 +383,7 @@ TEST(PagedKVCache, Refuses) {
   EXPECT_EQ(cache.sequenceIds(), (std::vector<int64_t>{3}));
   EXPECT_EQ(cache.length(3), 5);
   EXPECT_EQ(cache.stats().usedBlocks, 2);
-  EXPECT_EQ(readAll(cache, 3, 0).keys, std::vector<float>(5 * 16, 1));
+  EXPECT_EQ(readAll(cache, 3, 0).keys, std::vector<float>(5 * tokenSize, 1));
   config.layers = 1 << 16;
   config.kvHeads = 1 << 8;
   config.numBlocks = 1 << 20;
@@ -534,7 +538,7 @@ TEST(PagedKVCache, RandomUse) {
         }
         break;
       }
-      case 7: {
+      default: {
         id = anyone();
         Model &model = models[id];
         int64_t least = std::min(lengthOf(model, 0), lengthOf(model, 1));
