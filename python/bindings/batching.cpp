@@ -143,21 +143,24 @@ void registerBatching(nb::module_ &m) {
           "__init__",
           [](PyBatchingEngine *self, std::shared_ptr<Model> model, int threads,
              int64_t numBlocks, int64_t maxSequences, int64_t maxBatchTokens,
-             const std::string &policy, int64_t maxQueued) {
+             const std::string &policy, int64_t maxQueued, bool prefixCaching) {
             BatchingConfig config;
             config.maxSequences = maxSequences;
             config.maxBatchTokens = maxBatchTokens;
             config.policy = parsePolicy(policy);
             config.maxQueued = maxQueued;
+            config.prefixCaching = prefixCaching;
             new (self)
                 PyBatchingEngine(std::move(model), threads, numBlocks, config);
           },
           "model"_a, "threads"_a = 0, "num_blocks"_a = 0, "max_num_seqs"_a = 64,
           "max_num_batched_tokens"_a = 0, "scheduling_policy"_a = "fcfs",
-          "max_queued"_a = 4096,
+          "max_queued"_a = 4096, "enable_prefix_caching"_a = true,
           "`threads` and `num_blocks` as of Engine. A step has at most "
           "`max_num_seqs` requests and `max_num_batched_tokens` tokens, 0 for "
           "as many as the artifact takes; `max_queued` requests may wait. "
+          "Prompts that begin alike share what was computed, with "
+          "`enable_prefix_caching`. "
           "`scheduling_policy` is fcfs, or priority: the least first.\n\n"
           "Raises ValueError for a setting out of range, and RuntimeError if "
           "there is too little memory.")
@@ -229,6 +232,7 @@ void registerBatching(nb::module_ &m) {
             result["prompt_tokens"] = counts.promptTokens;
             result["recomputed_tokens"] = counts.recomputedTokens;
             result["decoded_tokens"] = counts.decodedTokens;
+            result["cached_tokens"] = counts.cachedTokens;
             result["preemptions"] = counts.preemptions;
             return result;
           },

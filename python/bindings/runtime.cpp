@@ -4,11 +4,12 @@
 // packing and checksums that the compiler uses. It links the runtime only.
 #include "batching.h"
 #include "function.h"
+#include "kv_cache.h"
 #include "llmir/runtime/checksum.h"
 #include "llmir/runtime/cpu_features.h"
 #include "llmir/runtime/engine.h"
 #include "llmir/runtime/limits.h"
-#include "llmir/runtime/memory.h"
+#include "llmir/runtime/memory_estimator.h"
 #include "llmir/runtime/packing.h"
 #include "llmir/runtime/sampler.h"
 
@@ -342,6 +343,7 @@ NB_MODULE(_runtime, m) {
   m.doc() = "The runtime of compiled models.";
   m.attr("ABI_VERSION") = LLMIR_ABI_VERSION;
   registerFunctions(m);
+  registerKVCache(m);
 
   nb::class_<Model>(m, "Model", "A loaded artifact.")
       .def(
@@ -357,6 +359,42 @@ NB_MODULE(_runtime, m) {
       .def_prop_ro(
           "manifest", [](const Model &self) { return self.manifest().text; },
           "manifest.json, as text.");
+
+  nb::class_<ModelMemoryEstimator>(m, "ModelMemoryEstimator",
+                                   "What a model takes, by its manifest.")
+      .def(
+          "__init__",
+          [](ModelMemoryEstimator *self, const std::string &text,
+             const std::string &path) {
+            new (self) ModelMemoryEstimator(parseManifest(text, path));
+          },
+          "manifest"_a, "path"_a)
+      .def(
+          "estimate",
+          [](const ModelMemoryEstimator &self, int64_t batchSize,
+             int64_t seqLen) {
+            MemoryUse use = self.estimate(batchSize, seqLen);
+            return std::make_tuple(use.weights, use.cache, use.arena,
+                                   self.numBlocks(batchSize, seqLen));
+          },
+          "batch_size"_a, "seq_len"_a,
+          "The bytes of weights, cache and arena, and the blocks of the cache.")
+      .def(
+          "find_max_batch_size",
+          [](const ModelMemoryEstimator &self, int64_t seqLen,
+             std::optional<int64_t> bytes) {
+            return self.findMaxBatchSize(
+                seqLen, bytes ? *bytes : readMemory().available);
+          },
+          "seq_len"_a, "bytes"_a.none())
+      .def(
+          "find_max_seq_len",
+          [](const ModelMemoryEstimator &self, int64_t batchSize,
+             std::optional<int64_t> bytes) {
+            return self.findMaxSeqLen(batchSize,
+                                      bytes ? *bytes : readMemory().available);
+          },
+          "batch_size"_a, "bytes"_a.none());
 
   nb::class_<PySequence>(m, "Sequence",
                          "A sequence of tokens whose keys and values are in "

@@ -6,11 +6,15 @@
     logits = model.forward([1, 2, 3])
     ids = model.generate([1, 2, 3], max_new_tokens=32)
 
+    cache = llmir.PagedKVCache(
+        llmir.KVCacheConfig(num_layers=32, num_heads=32, head_dim=128)
+    )
+
     program = llmir.import_torch(module, example_inputs)
     function = llmir.compile_function(program.text, program.parameters)
 
-Importing the package loads nothing else: `load` and `Model` bring the native
-runtime when they are first used, `compile_function` the compiler too, and
+Importing the package loads nothing else: `load`, `Model` and `PagedKVCache` bring the
+native runtime when they are first used, `compile_function` the compiler too, and
 `import_torch` brings PyTorch and torch-mlir.
 """
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from llmir.function import Function, compile_function
     from llmir.llm import LLM
     from llmir.llm_engine import LLMEngine
+    from llmir.kv_cache import KVCacheConfig, KVCacheLayer, KVCacheStats, PagedKVCache
+    from llmir.memory import MemoryEstimate, ModelMemoryEstimator
     from llmir.model import Model, load
     from llmir.outputs import CompletionOutput, RequestOutput
     from llmir.sampling_params import SamplingParams
@@ -36,10 +42,16 @@ __all__ = [
     "LLM",
     "Function",
     "LLMEngine",
+    "KVCacheConfig",
+    "KVCacheLayer",
+    "KVCacheStats",
     "LLMIRError",
+    "MemoryEstimate",
     "Model",
     "RequestOutput",
     "SamplingParams",
+    "ModelMemoryEstimator",
+    "PagedKVCache",
     "__version__",
     "compile_function",
     "import_torch",
@@ -50,9 +62,15 @@ __all__ = [
 _MODULES = {
     "CompletionOutput": "llmir.outputs",
     "Function": "llmir.function",
+    "KVCacheConfig": "llmir.kv_cache",
+    "KVCacheLayer": "llmir.kv_cache",
+    "KVCacheStats": "llmir.kv_cache",
     "LLM": "llmir.llm",
     "LLMEngine": "llmir.llm_engine",
+    "MemoryEstimate": "llmir.memory",
     "Model": "llmir.model",
+    "ModelMemoryEstimator": "llmir.memory",
+    "PagedKVCache": "llmir.kv_cache",
     "RequestOutput": "llmir.outputs",
     "SamplingParams": "llmir.sampling_params",
     "compile_function": "llmir.function",

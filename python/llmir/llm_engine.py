@@ -85,6 +85,7 @@ class LLMEngine:
         max_num_seqs: int = 64,
         max_num_batched_tokens: int | None = None,
         scheduling_policy: str = "fcfs",
+        enable_prefix_caching: bool = True,
         max_queued: int = 4096,
     ) -> None:
         """Make the engine of an artifact.
@@ -97,6 +98,8 @@ class LLMEngine:
             was compiled for. Fewer make new prompts hold others up less.
         scheduling_policy: `fcfs`, or `priority`: the least goes first, and who waits
             moves up with time.
+        enable_prefix_caching: whether prompts that begin alike share what was computed
+            for one of them.
         max_queued: the most requests that wait.
 
         Raises LLMIRError if a setting is out of range or memory is short.
@@ -111,6 +114,7 @@ class LLMEngine:
                 max_num_batched_tokens=max_num_batched_tokens or 0,
                 scheduling_policy=scheduling_policy,
                 max_queued=max_queued,
+                enable_prefix_caching=enable_prefix_caching,
             )
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise LLMIRError(f"cannot make the engine: {error}") from error

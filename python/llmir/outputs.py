@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llmir.tokenizer import Tokenizer
 
 # Why an output has ended.
-STOP, LENGTH, ABORT = "stop", "length", "abort"
+STOP, LENGTH, ABORT, ERROR = "stop", "length", "abort", "error"
 
 
 @dataclass
@@ -39,9 +39,9 @@ class CompletionOutput:
         `SamplingParams.logprobs` is.
     logprobs: for each token a dictionary by token id, of the token and of the
         likeliest ones; None if they were not asked for.
-    finish_reason: "stop", "length" or "abort"; None while it grows.
+    finish_reason: "stop", "length", "abort" or "error"; None while it grows.
     stop_reason: the stop string or the token id of `stop_token_ids` that has ended it;
-        None for the model's own end of a text, and for other reasons.
+        None for the model's own end of a text. What is wrong, of an error.
     """
 
     index: int

@@ -81,6 +81,8 @@ ContinuousBatchingEngine::ContinuousBatchingEngine(
   // Each has a token in a step.
   this->config.maxSequences =
       std::min(config.maxSequences, this->config.maxBatchTokens);
+  if (config.prefixCaching)
+    inner->enablePrefixCache();
   watermarkBlocks = int64_t(config.watermark * double(inner->numBlocks()));
   items.reserve(this->config.maxSequences);
   scheduled.reserve(this->config.maxSequences);
@@ -192,6 +194,7 @@ BatchingStatistics ContinuousBatchingEngine::statistics() const {
 
 void ContinuousBatchingEngine::finish(Running &request, RequestOutput output) {
   request.finished = true;
+  remember(request);
   request.sequence.reset();
   {
     std::lock_guard<std::mutex> lock(mutex);
@@ -281,6 +284,7 @@ void ContinuousBatchingEngine::preempt(size_t index) {
     scheduled.erase(planned);
   }
   request->lost = std::max(request->lost, request->cached());
+  remember(*request);
   request->sequence.reset();
   waiting.push_back(std::move(request));
   std::lock_guard<std::mutex> lock(mutex);
@@ -299,7 +303,7 @@ int64_t ContinuousBatchingEngine::tokensFor(const Running &request,
 bool ContinuousBatchingEngine::makeRoom(Running *request, int64_t tokens) {
   for (;;) {
     int64_t needed = inner->blocksNeeded(*request->sequence, tokens);
-    if (reserved + needed <= inner->numFreeBlocks()) {
+    if (reserved + needed <= inner->numAvailableBlocks()) {
       reserved += needed;
       return true;
     }
@@ -348,7 +352,6 @@ void ContinuousBatchingEngine::admit(int64_t &budget) {
       sortWaiting();
       continue;
     }
-    request->sequence = inner->newSequence();
     int64_t tokens = tokensFor(*request, budget);
     reserved += inner->blocksNeeded(*request->sequence, tokens);
     scheduled.push_back({request, tokens});
@@ -361,16 +364,34 @@ void ContinuousBatchingEngine::admit(int64_t &budget) {
   }
 }
 
-/// Whether a request that waits can be let in.
-bool ContinuousBatchingEngine::hasRoom(const Running &request) const {
+/// Lets a request have a sequence, if there is room for its tokens.
+bool ContinuousBatchingEngine::hasRoom(Running &request) {
   if (int64_t(running.size()) >= config.maxSequences)
     return false;
+  // What is computed for log probabilities has to be computed.
+  request.sequence =
+      request.readsPrompt()
+          ? inner->newSequence()
+          : inner->newSequence(request.tokens.data(), request.tokens.size());
   int64_t spare = running.empty() ? 0 : watermarkBlocks;
-  int64_t blockSize = inner->model().manifest().cacheBlockSize;
   // A long text with a window never has all of its blocks at once.
-  int64_t needed = std::min(divideUp(int64_t(request.tokens.size()), blockSize),
-                            blocksToFinish(request.request));
-  return needed <= inner->numFreeBlocks() - reserved - spare;
+  int64_t needed =
+      std::min(inner->blocksNeeded(*request.sequence, request.pending()),
+               blocksToFinish(request.request));
+  if (needed > inner->numAvailableBlocks() - reserved - spare) {
+    request.sequence.reset();
+    return false;
+  }
+  std::lock_guard<std::mutex> lock(mutex);
+  counts.cachedTokens += request.cached();
+  return true;
+}
+
+/// Keeps what was computed for others that begin alike, and for itself.
+void ContinuousBatchingEngine::remember(Running &request) {
+  if (config.prefixCaching && request.sequence)
+    inner->remember(*request.sequence, request.tokens.data(),
+                    request.tokens.size());
 }
 
 //===----------------------------------------------------------------------===//
@@ -432,6 +453,8 @@ bool ContinuousBatchingEngine::run() {
       readPrompt(*request, request->cached() - tokens, tokens, row);
       row += (tokens - 1) * vocabulary;
     }
+    if (tokens > 1)
+      remember(*request);
     if (request->pending() == 0)
       advance(*request, row);
     row += vocabulary;

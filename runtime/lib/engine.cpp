@@ -6,7 +6,7 @@
 #include "llmir/runtime/engine.h"
 
 #include "float_mode.h"
-#include "llmir/runtime/memory.h"
+#include "llmir/runtime/memory_estimator.h"
 
 #include <algorithm>
 #include <limits>
@@ -72,33 +72,16 @@ static int64_t blocksFor(int64_t tokens, int64_t blockSize) {
   return (tokens + blockSize - 1) / blockSize;
 }
 
-/// The most blocks that a sequence holds at once. A step of a window begins in
-/// the midst of a block.
-static int64_t mostBlocks(const Manifest &manifest) {
-  int64_t all = blocksFor(manifest.maxModelLen, manifest.cacheBlockSize);
-  if (manifest.cacheWindow == 0)
-    return all;
-  return std::min(
-      all, 1 + blocksFor(manifest.cacheWindow - 1 + manifest.maxBatchTokens,
-                         manifest.cacheBlockSize));
-}
-
 /// The cache's config, after a look at the memory: a process that takes more
 /// than there is would be killed in the middle of its work.
-static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t weightBytes,
-                                 int64_t numBlocks) {
-  KVCacheConfig config;
-  config.dtype = manifest.cacheDtype;
-  config.layers = manifest.cacheLayers;
-  config.kvHeads = manifest.cacheKVHeads;
-  config.headDim = manifest.cacheHeadDim;
-  config.blockSize = manifest.cacheBlockSize;
-  config.numBlocks = 1;
-  int64_t blockBytes = PagedKVCache::bytesPerBlock(config);
-  int64_t one = mostBlocks(manifest);
-  config.numBlocks = numBlocks > 0 ? numBlocks : one;
+static KVCacheConfig cacheConfig(const Manifest &manifest, int64_t numBlocks) {
+  ModelMemoryEstimator estimator(manifest);
+  int64_t blockBytes = estimator.bytesPerBlock();
+  int64_t one = estimator.numBlocks(1, manifest.maxModelLen);
+  KVCacheConfig config = estimator.cacheConfig(numBlocks > 0 ? numBlocks : one);
 
   int64_t available = readMemory().available;
+  int64_t weightBytes = manifest.files.at(weightsFile).bytes;
   int64_t fixed = weightBytes + manifest.arenaBytes;
   int64_t cacheBytes = 0, needed = 0;
   bool absurd =
@@ -134,10 +117,9 @@ Engine::Engine(std::shared_ptr<const Model> model, unsigned threads,
     throw std::invalid_argument("an engine cannot have " +
                                 std::to_string(numBlocks) + " blocks");
   const Manifest &manifest = loaded->manifest();
-  KVCacheConfig config =
-      cacheConfig(manifest, loaded->weightsBytes(), numBlocks);
+  KVCacheConfig config = cacheConfig(manifest, numBlocks);
   allocator = std::make_shared<BlockAllocator>(config.numBlocks);
-  cache = std::make_unique<PagedKVCache>(config);
+  cache = std::make_unique<KVPool>(config);
   arena = std::make_unique<Arena>(manifest.arenaBytes);
   tableWidth = blocksFor(manifest.maxModelLen, config.blockSize);
   size_t tokens = manifest.maxBatchTokens;

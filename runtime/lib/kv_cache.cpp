@@ -153,11 +153,11 @@ llmir_kv_cache layOutCache(const KVCacheConfig &config) {
   return cache;
 }
 
-int64_t PagedKVCache::bytesPerBlock(const KVCacheConfig &config) {
+int64_t KVPool::bytesPerBlock(const KVCacheConfig &config) {
   return layOutCache(config).blockBytes * config.layers;
 }
 
-PagedKVCache::PagedKVCache(const KVCacheConfig &config)
+KVPool::KVPool(const KVCacheConfig &config)
     : settings(config), impl(new llmir_kv_cache(layOutCache(config))) {
   void *pool = mmap(nullptr, impl->poolBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -167,11 +167,11 @@ PagedKVCache::PagedKVCache(const KVCacheConfig &config)
   impl->pool = static_cast<char *>(pool);
 }
 
-PagedKVCache::~PagedKVCache() { munmap(impl->pool, impl->poolBytes); }
+KVPool::~KVPool() { munmap(impl->pool, impl->poolBytes); }
 
-int64_t PagedKVCache::bytes() const { return impl->poolBytes; }
+int64_t KVPool::bytes() const { return impl->poolBytes; }
 
-void PagedKVCache::copyBlock(int32_t from, int32_t to) {
+void KVPool::copyBlock(int32_t from, int32_t to) {
   checkRange(from, impl->numBlocks);
   checkRange(to, impl->numBlocks);
   if (from == to)

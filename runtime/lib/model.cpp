@@ -32,7 +32,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char *codeFile = "model.so";
-constexpr const char *weightsFile = "weights.bin";
 /// Far more than a manifest needs, and few enough for whatever walks the tree
 /// by recursion.
 constexpr int mostNested = 64;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Other projects build on LLMIR: the two examples, as their READMEs say."""
+"""Other projects build on LLMIR: the examples, as their READMEs say."""
 
 from __future__ import annotations
 
@@ -179,6 +179,38 @@ def test_embedded_runtime_ends_where_the_model_ends(
     finally:
         manifest.write_text(text)
     assert ended == tokens[: tokens.index(tokens[5])]
+
+
+@pytest.mark.parametrize("package", ["runtime_prefix", "build"])
+def test_cache_alone(package: str, request: pytest.FixtureRequest) -> None:
+    where = BUILD if package == "build" else request.getfixturevalue(package)
+    printed = run(build_example("paged", where) / "paged")
+    assert printed.splitlines() == [
+        "a prompt and its fork: 3 of 8 blocks used, 3 shared, 0 copied",
+        "two answers: 4 of 8 blocks used, 2 shared, 1 copied",
+        "sequence 1: token 39 is 1.60938, token 40 is 10",
+        "sequence 2: token 39 is 1.60938, token 40 is 20",
+        "80 more tokens do not fit: 4 of 8 blocks used, 2 shared, 1 copied",
+        "sequence 4 has 1000 tokens, the first of them 960",
+        "a window: 3 of 8 blocks used, 0 shared, 1 copied",
+    ]
+
+
+@pytest.mark.parametrize("package", ["runtime_prefix", "build"])
+def test_cache_of_integers_alone(package: str, request: pytest.FixtureRequest) -> None:
+    where = BUILD if package == "build" else request.getfixturevalue(package)
+    printed = run(build_example("quantized", where) / "quantized")
+    errors = {}
+    for line in printed.splitlines():
+        name, text = line.split(": ", 1)
+        _, share, keys, values = map(float, re.findall(r"\d+\.\d+", text))
+        assert share == {"int8": 0.516, "int4": 0.281}[name]
+        errors[name] = (keys, values)
+    # A step of n numbers between the least and the largest of 64, uniformly rounded.
+    for name, steps in {"int8": 254, "int4": 15}.items():
+        expected = 2 * 2.4 / steps / 12**0.5
+        for error in errors[name]:
+            assert 0.9 * expected < error < 1.2 * expected
 
 
 def test_installed_packages_name_no_place(prefix: Path, runtime_prefix: Path) -> None:

@@ -32,6 +32,8 @@ INSTALLING = {
     "docs/packages.md",
     "examples/downstream/README.md",
     "examples/embed/README.md",
+    "examples/paged/README.md",
+    "examples/quantized/README.md",
 }
 RUN = sorted(set(IDS) - INSTALLING)
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)

@@ -83,7 +83,7 @@ struct Problem {
     config.headDim = shape.headDim;
     config.blockSize = shape.blockSize;
     config.numBlocks = blocks;
-    cache = std::make_unique<PagedKVCache>(config);
+    cache = std::make_unique<KVPool>(config);
     std::vector<int32_t> order(blocks);
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
@@ -232,7 +232,7 @@ struct Problem {
   std::vector<Tensor> keys, values, queries;
   Tensor table, sinks, slopes;
   int64_t width = 0, layer = 1;
-  std::unique_ptr<PagedKVCache> cache;
+  std::unique_ptr<KVPool> cache;
 };
 
 class AttentionTest : public ::testing::TestWithParam<CpuLevel> {};

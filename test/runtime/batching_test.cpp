@@ -174,7 +174,7 @@ TEST_F(BatchingTest, OneRequest) {
   }
   EXPECT_FALSE(engine->hasUnfinished());
   expectAsAlone(id, request);
-  EXPECT_EQ(engine->engine().numFreeBlocks(), 16);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), 16);
   BatchingStatistics counts = engine->statistics();
   EXPECT_EQ(counts.promptTokens, 30);
   EXPECT_EQ(counts.decodedTokens, 9);
@@ -199,6 +199,7 @@ TEST_F(BatchingTest, APromptHoldsNobodyUp) {
 TEST_F(BatchingTest, PreemptsTheLastAndComputesItAgain) {
   BatchingConfig config;
   config.watermark = 0;
+  config.prefixCaching = false;
   // 13 blocks of 4; each request takes 10 in the end.
   auto engine = makeEngine(13, config);
   Request a = makeRequest(prompt(20, 1), 20),
@@ -213,7 +214,30 @@ TEST_F(BatchingTest, PreemptsTheLastAndComputesItAgain) {
   EXPECT_GE(counts.recomputedTokens, 20);
   EXPECT_EQ(counts.promptTokens, 40);
   EXPECT_EQ(counts.decodedTokens, 2 * 19);
-  EXPECT_EQ(engine->engine().numFreeBlocks(), 13);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), 13);
+}
+
+TEST_F(BatchingTest, ACommonPrefixIsComputedOnce) {
+  auto engine = makeEngine(64);
+  Request request = makeRequest(prompt(32), 8);
+  RequestId first = engine->submitRequest(request);
+  while (engine->step()) {
+  }
+  std::vector<std::pair<RequestId, Request>> others;
+  for (int32_t i = 0; i < 20; ++i) {
+    Request other = request;
+    other.prompt.push_back(i % 16);
+    others.emplace_back(engine->submitRequest(other), other);
+  }
+  while (engine->step()) {
+  }
+  expectAsAlone(first, request);
+  for (const auto &[id, other] : others)
+    expectAsAlone(id, other);
+  // 8 blocks of 4 tokens are shared, and each has one more token.
+  BatchingStatistics counts = engine->statistics();
+  EXPECT_EQ(counts.promptTokens, 32 + 20);
+  EXPECT_EQ(counts.cachedTokens, 20 * 32);
 }
 
 TEST_F(BatchingTest, CancellingGivesTheBlocksBack) {
@@ -237,7 +261,7 @@ TEST_F(BatchingTest, CancellingGivesTheBlocksBack) {
   EXPECT_TRUE(engine->cancel(c));
   EXPECT_FALSE(engine->step());
   EXPECT_EQ(results[c].finish, FinishReason::cancelled);
-  EXPECT_EQ(engine->engine().numFreeBlocks(), 16);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), 16);
 }
 
 TEST_F(BatchingTest, ADeadlinePasses) {
@@ -340,7 +364,7 @@ TEST_F(BatchingTest, WindowsNeedFewBlocks) {
   }
   EXPECT_EQ(results[id].finish, FinishReason::length);
   EXPECT_EQ(results[id].tokens.size(), 20u);
-  EXPECT_EQ(engine->engine().numFreeBlocks(), 6);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), 6);
 }
 
 /// Arrivals, cancellations, priorities and a small cache at random.
@@ -357,6 +381,7 @@ TEST_P(RandomBatching, TokensAreThoseOfEachAlone) {
   config.maxBatchTokens = 1 + below(12);
   config.watermark = below(2) ? 0 : 0.1;
   config.agingSteps = 1 + below(30);
+  config.prefixCaching = below(3) > 0;
   int64_t numBlocks = 16 + below(24);
   auto engine = makeEngine(numBlocks, config);
   std::map<RequestId, Request> requests;
@@ -372,13 +397,13 @@ TEST_P(RandomBatching, TokensAreThoseOfEachAlone) {
         cancelled.insert(id);
     }
     engine->step();
-    ASSERT_GE(engine->engine().numFreeBlocks(), 0);
+    ASSERT_GE(engine->engine().numAvailableBlocks(), 0);
     BatchingStatistics counts = engine->statistics();
     ASSERT_LE(counts.running, config.maxSequences);
     ASSERT_EQ(counts.submitted,
               counts.finished + counts.running + counts.waiting);
   }
-  EXPECT_EQ(engine->engine().numFreeBlocks(), numBlocks);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), numBlocks);
   for (const auto &[id, request] : requests)
     if (cancelled.count(id) && results[id].finish == FinishReason::cancelled)
       expectBegins(id, request);
@@ -416,7 +441,7 @@ TEST_F(BatchingTest, AThreadOfItsOwn) {
   EXPECT_FALSE(engine->hasUnfinished());
   engine->stop();
   EXPECT_EQ(requests.size(), 180u);
-  EXPECT_EQ(engine->engine().numFreeBlocks(), 20);
+  EXPECT_EQ(engine->engine().numAvailableBlocks(), 20);
   for (const auto &[id, request] : requests)
     if (cancelled.count(id) && results[id].finish == FinishReason::cancelled)
       expectBegins(id, request);

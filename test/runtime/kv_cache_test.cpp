@@ -82,14 +82,14 @@ TEST(BlockAllocator, RandomUse) {
 }
 
 /// Of a head's keys and values, for blocks that a step reads.
-TEST(PagedKVCache, IntegersTakeLess) {
+TEST(KVPool, IntegersTakeLess) {
   KVCacheConfig config;
   config.headDim = 64;
   for (int64_t blockSize : {16, 32, 64}) {
     config.blockSize = blockSize;
     auto bytes = [&](llmir_dtype dtype) {
       config.dtype = dtype;
-      return double(PagedKVCache::bytesPerBlock(config));
+      return double(KVPool::bytesPerBlock(config));
     };
     double int8 = bytes(LLMIR_I8) / bytes(LLMIR_BF16);
     double int4 = bytes(LLMIR_I4) / bytes(LLMIR_BF16);
@@ -100,7 +100,7 @@ TEST(PagedKVCache, IntegersTakeLess) {
   }
 }
 
-TEST(PagedKVCache, SizeAndLimits) {
+TEST(KVPool, SizeAndLimits) {
   KVCacheConfig config;
   config.dtype = LLMIR_BF16;
   config.layers = 3;
@@ -108,13 +108,13 @@ TEST(PagedKVCache, SizeAndLimits) {
   config.headDim = 64;
   config.blockSize = 16;
   config.numBlocks = 5;
-  PagedKVCache cache(config);
+  KVPool cache(config);
   EXPECT_EQ(cache.bytes(), 3 * 5 * 2 * (2 * 64 * 16 * 2));
-  EXPECT_EQ(PagedKVCache::bytesPerBlock(config) * 5, cache.bytes());
+  EXPECT_EQ(KVPool::bytesPerBlock(config) * 5, cache.bytes());
   auto refused = [&](auto change) {
     KVCacheConfig bad = config;
     change(bad);
-    EXPECT_THROW(PagedKVCache{bad}, std::invalid_argument);
+    EXPECT_THROW(KVPool{bad}, std::invalid_argument);
   };
   refused([](KVCacheConfig &c) { c.blockSize = 12; });
   refused([](KVCacheConfig &c) { c.blockSize = 0; });

@@ -147,8 +147,8 @@ TEST_P(KVQuantizedTest, AppendsWhatQuantizeDefines) {
   for (const Shape &shape : shapes)
     for (llmir_dtype dtype : {LLMIR_I8, LLMIR_I4}) {
       int64_t tokens = 150, blocks = 2 * tokens / shape.blockSize + 3;
-      PagedKVCache cache({dtype, /*layers=*/2, shape.kvHeads, shape.headDim,
-                          shape.blockSize, blocks});
+      KVPool cache({dtype, /*layers=*/2, shape.kvHeads, shape.headDim,
+                    shape.blockSize, blocks});
       Tensor keys(LLMIR_F32, {tokens, shape.kvHeads, shape.headDim});
       Tensor values = keys, slots(LLMIR_I32, {tokens});
       makeAwkward(keys.randomize(random), shape.headDim);
@@ -210,7 +210,7 @@ TEST_P(KVQuantizedTest, ThreadsWriteNeighbours) {
     keys.randomize(random);
     std::vector<std::vector<char>> pools;
     for (unsigned threads : {1u, 4u}) {
-      PagedKVCache cache({dtype, 1, 1, d, 16, tokens / 16});
+      KVPool cache({dtype, 1, 1, d, 16, tokens / 16});
       // Thread by thread, each writes every fourth position.
       for (int64_t t = 0; t < tokens; ++t)
         slots.data<int32_t>()[t] =

@@ -58,7 +58,7 @@ struct Problem {
 
   int64_t numBlocks() const { return tokens / shape.blockSize + 2; }
 
-  std::unique_ptr<PagedKVCache> makeCache(llmir_dtype dtype) const {
+  std::unique_ptr<KVPool> makeCache(llmir_dtype dtype) const {
     KVCacheConfig config;
     config.dtype = dtype;
     config.layers = 2;
@@ -66,7 +66,7 @@ struct Problem {
     config.headDim = shape.headDim;
     config.blockSize = shape.blockSize;
     config.numBlocks = numBlocks();
-    return std::make_unique<PagedKVCache>(config);
+    return std::make_unique<KVPool>(config);
   }
 
   /// `count` heads of every row, from column `first` on.
@@ -122,7 +122,7 @@ struct Problem {
   Tensor rows, values, table, positions, slots;
 };
 
-std::vector<char> contents(PagedKVCache &cache) {
+std::vector<char> contents(KVPool &cache) {
   const llmir_kv_cache *handle = cache.handle();
   return {handle->pool, handle->pool + handle->poolBytes};
 }

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// How the pools of a PagedKVCache lie. For each layer, block and head: the
+/// How the pools of a KVPool lie. For each layer, block and head: the
 /// keys as [block_size / 16][head_dim][16] (transposed, since a score is a sum
 /// over head_dim and vectors run over positions), then the values as
 /// [block_size][headDimPadded]. bf16 lies in pairs, as dot products take them:

@@ -81,6 +81,9 @@ struct BatchingConfig {
   /// artifact takes.
   int64_t maxSequences = 64;
   int64_t maxBatchTokens = 0;
+  /// Whether what was computed for one request is kept for others that begin
+  /// with the same tokens.
+  bool prefixCaching = true;
   /// The most requests that wait.
   int64_t maxQueued = 4096;
   /// The share of blocks that no new request takes: running ones grow.
@@ -94,6 +97,8 @@ struct BatchingStatistics {
   /// Tokens that were computed: of prompts, again after a preemption, and one
   /// by one.
   int64_t promptTokens = 0, recomputedTokens = 0, decodedTokens = 0;
+  /// Tokens of prompts and of preempted requests that were found instead.
+  int64_t cachedTokens = 0;
   int64_t preemptions = 0;
 };
 
@@ -139,6 +144,7 @@ public:
   void drain();
 
   BatchingStatistics statistics() const;
+  /// To look at; not while the engine's own thread runs.
   const Engine &engine() const { return *inner; }
 
 private:
@@ -154,7 +160,8 @@ private:
   void takeNews();
   static bool precedes(const Running &a, const Running &b);
   void sortWaiting();
-  bool hasRoom(const Running &request) const;
+  bool hasRoom(Running &request);
+  void remember(Running &request);
   void schedule();
   void admit(int64_t &budget);
   int64_t tokensFor(const Running &request, int64_t budget) const;

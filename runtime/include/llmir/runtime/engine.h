@@ -8,6 +8,7 @@
 
 #include "llmir/runtime/context.h"
 #include "llmir/runtime/kv_cache.h"
+#include "llmir/runtime/memory.h"
 #include "llmir/runtime/model.h"
 #include "llmir/runtime/prefix_cache.h"
 #include "llmir/runtime/trace.h"
@@ -55,11 +56,6 @@ struct StepItem {
   int64_t numTokens = 0;
   /// Logits of every token, rather than of the last one only.
   bool wantAllLogits = false;
-};
-
-/// What an engine takes when all of it is in use, in bytes.
-struct MemoryUse {
-  int64_t weights = 0, cache = 0, arena = 0;
 };
 
 /// Not to be used from two threads at once.
@@ -154,7 +150,7 @@ private:
   std::shared_ptr<const Model> loaded;
   Context context;
   std::shared_ptr<BlockAllocator> allocator;
-  std::unique_ptr<PagedKVCache> cache;
+  std::unique_ptr<KVPool> cache;
   std::unique_ptr<PrefixCache> prefixes;
   struct Arena;
   std::unique_ptr<Arena> arena;

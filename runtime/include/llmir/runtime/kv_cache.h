@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The paged KV cache: pools of fixed blocks for all layers, and the allocator
-// that hands the blocks out. A block holds the keys and values of `blockSize`
-// consecutive positions of one sequence, for every layer and head; how they lie
-// inside it is private to the kernels.
+// What a paged KV cache is made of: pools of fixed blocks for all layers, and
+// the allocator that hands the blocks out. A block holds the keys and values of
+// `blockSize` consecutive positions of one sequence, for every layer and head;
+// how they lie inside it is private to the kernels. paged_cache.h puts the two
+// together for sequences that an engine does not own.
 #ifndef LLMIR_RUNTIME_KV_CACHE_H
 #define LLMIR_RUNTIME_KV_CACHE_H
 
@@ -58,14 +59,15 @@ struct KVCacheConfig {
   int64_t numBlocks = 1;
 };
 
-class PagedKVCache {
+/// The memory of all blocks. Who has which block is not known here.
+class KVPool {
 public:
   /// Throws std::invalid_argument for a config out of range and
   /// std::runtime_error if there is no memory.
-  explicit PagedKVCache(const KVCacheConfig &config);
-  ~PagedKVCache();
-  PagedKVCache(const PagedKVCache &) = delete;
-  PagedKVCache &operator=(const PagedKVCache &) = delete;
+  explicit KVPool(const KVCacheConfig &config);
+  ~KVPool();
+  KVPool(const KVPool &) = delete;
+  KVPool &operator=(const KVPool &) = delete;
 
   const KVCacheConfig &config() const { return settings; }
   /// What the pools take.
@@ -77,6 +79,7 @@ public:
   void copyBlock(int32_t from, int32_t to);
   /// The cache as compiled code passes it around.
   llmir_kv_cache *handle() { return impl.get(); }
+  const llmir_kv_cache *handle() const { return impl.get(); }
 
 private:
   KVCacheConfig settings;

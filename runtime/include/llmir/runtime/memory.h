@@ -22,6 +22,12 @@ struct Memory {
 /// /sys are looked for. Without either, what the system calls say.
 Memory readMemory(const std::string &root = "");
 
+/// What an engine takes when all of it is in use, in bytes.
+struct MemoryUse {
+  int64_t weights = 0, cache = 0, arena = 0;
+  int64_t total() const { return weights + cache + arena; }
+};
+
 /// A number of bytes for people: "1.5 GiB".
 std::string formatBytes(int64_t bytes);
 

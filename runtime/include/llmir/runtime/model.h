@@ -17,6 +17,8 @@
 namespace llmir::runtime {
 
 inline constexpr int64_t artifactFormatVersion = 1;
+/// Of an artifact, among Manifest::files.
+inline constexpr const char *weightsFile = "weights.bin";
 
 /// manifest.json, every number within its range.
 struct Manifest {
