@@ -537,6 +537,8 @@ NB_MODULE(_runtime, m) {
       "(token id, log probability, rank) of a token, and then of the `count` "
       "likeliest ones, -1 for all, from float32 logits [vocab_size].");
 
+  registerBatching(m);
+
   nb::class_<WeightFormat>(m, "WeightFormat", "How a weight is stored.")
       .def(
           "__init__",
