@@ -27,9 +27,9 @@ from llmir.errors import LLMIRError
 
 if TYPE_CHECKING:
     from llmir.function import Function, compile_function
+    from llmir.kv_cache import KVCacheConfig, KVCacheLayer, KVCacheStats, PagedKVCache
     from llmir.llm import LLM
     from llmir.llm_engine import LLMEngine
-    from llmir.kv_cache import KVCacheConfig, KVCacheLayer, KVCacheStats, PagedKVCache
     from llmir.memory import MemoryEstimate, ModelMemoryEstimator
     from llmir.model import Model, load
     from llmir.outputs import CompletionOutput, RequestOutput

@@ -52,7 +52,7 @@ class LLM:
         Raises ValueError for a parameter that the model cannot serve, and LLMIRError
         if a prompt cannot run. Nothing has run then.
         """
-        listed = [prompts] if _is_prompt(prompts) else list(prompts)
+        listed: list[Any] = [prompts] if _is_prompt(prompts) else list(prompts)
         params = sampling_params or SamplingParams()
         each = [params] * len(listed) if isinstance(params, SamplingParams) else params
         for what, given in (("sampling_params", each), ("priority", priority)):

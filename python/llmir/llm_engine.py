@@ -299,6 +299,8 @@ class LLMEngine:
         return self.artifact.tokenizer if self.artifact.has_tokenizer else None
 
     def _read_prompt(self, prompt: Prompt) -> tuple[str | None, list[int]]:
+        if isinstance(prompt, str):
+            return prompt, self.artifact.encode(prompt)
         if isinstance(prompt, Mapping):
             known = {"prompt", "prompt_token_ids"} & set(prompt)
             if not known:
@@ -309,7 +311,5 @@ class LLMEngine:
             if "prompt_token_ids" in known:
                 _, ids = self._read_prompt(prompt["prompt_token_ids"])
                 return prompt.get("prompt"), ids
-            prompt = prompt["prompt"]
-        if isinstance(prompt, str):
-            return prompt, self.artifact.encode(prompt)
+            return self._read_prompt(prompt["prompt"])
         return None, self.artifact.checked_ids(prompt)

@@ -37,7 +37,7 @@ def compiled(
     Raises LLMIRError for a model that cannot be compiled.
     """
     rest = dict(options)
-    chosen = {
+    chosen: dict[str, Any] = {
         name: rest.pop(name)
         for name in ("dtype", "max_model_len", "quantization", "kv_cache_dtype")
         if name in rest

@@ -111,7 +111,8 @@ def test_log_probabilities_are_those_of_the_logits(artifact: Path) -> None:
     )
     made = output.outputs[0]
     exact = log_softmax(model.forward([*prompt, *made.token_ids]))
-    assert output.prompt_logprobs is not None and made.logprobs is not None
+    assert output.prompt_logprobs is not None
+    assert made.logprobs is not None
     assert output.prompt_logprobs[0] is None
     assert len(output.prompt_logprobs) == len(prompt)
     rows = [*output.prompt_logprobs[1:], *made.logprobs]
@@ -151,7 +152,8 @@ def test_texts_end_at_stop_strings(trained: Path) -> None:
     free = SamplingParams(temperature=0, max_tokens=40)
     (whole,) = llm.generate("import ", free, use_tqdm=False)
     text = whole.outputs[0].text
-    assert whole.prompt == "import " and len(text) > 20
+    assert whole.prompt == "import "
+    assert len(text) > 20
     stop = text[9:13]
     at = text.index(stop)
     for include in (False, True):
