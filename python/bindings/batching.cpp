@@ -136,7 +136,7 @@ SchedulingPolicy parsePolicy(const std::string &name) {
 } // namespace
 
 void registerBatching(nb::module_ &m) {
-  nb::exception<QueueFull>(m, "QueueFull", PyExc_RuntimeError);
+  const nb::exception<QueueFull> queueFull(m, "QueueFull", PyExc_RuntimeError);
   nb::class_<PyBatchingEngine>(m, "BatchingEngine",
                                "Runs many requests over one engine.")
       .def(

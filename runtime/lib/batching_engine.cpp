@@ -192,7 +192,8 @@ BatchingStatistics ContinuousBatchingEngine::statistics() const {
   return counts;
 }
 
-void ContinuousBatchingEngine::finish(Running &request, RequestOutput output) {
+void ContinuousBatchingEngine::finish(Running &request,
+                                      const RequestOutput &output) {
   request.finished = true;
   remember(request);
   request.sequence.reset();
@@ -211,7 +212,7 @@ void ContinuousBatchingEngine::finish(Running &request, FinishReason reason,
   output.request = request.id;
   output.finish = reason;
   output.error = error;
-  finish(request, std::move(output));
+  finish(request, output);
 }
 
 void ContinuousBatchingEngine::removeFinished() {
@@ -504,7 +505,7 @@ void ContinuousBatchingEngine::advance(Running &request, const float *row) {
            int64_t(request.tokens.size()) >= manifest.maxModelLen)
     output.finish = FinishReason::length;
   if (output.finish != FinishReason::none)
-    finish(request, std::move(output));
+    finish(request, output);
   else if (callback)
     callback(output);
 }

@@ -171,7 +171,7 @@ private:
   void readPrompt(Running &request, int64_t begin, int64_t count,
                   const float *rows) const;
   void advance(Running &request, const float *row);
-  void finish(Running &request, RequestOutput output);
+  void finish(Running &request, const RequestOutput &output);
   void finish(Running &request, FinishReason reason,
               const std::string &error = "");
   void fail(const std::string &error);
