@@ -130,6 +130,11 @@ ResultPool &ResultPool::shared() {
   return *pool;
 }
 
+ResultPool::~ResultPool() {
+  for (Header *header : kept)
+    std::free(header);
+}
+
 void *ResultPool::take(size_t bytes) {
   bytes = roundUp(bytes);
   {

@@ -50,6 +50,12 @@ public:
   /// The one of the process: results may outlive everything else.
   static ResultPool &shared();
 
+  ResultPool() = default;
+  /// Frees what has come back.
+  ~ResultPool();
+  ResultPool(const ResultPool &) = delete;
+  ResultPool &operator=(const ResultPool &) = delete;
+
   /// 64-byte aligned; null if there is no memory.
   void *take(size_t bytes);
   void give(void *data);
