@@ -52,6 +52,13 @@ class LLM:
         Raises ValueError for a parameter that the model cannot serve, and LLMIRError
         if a prompt cannot run. Nothing has run then.
         """
+        if not isinstance(prompts, str | dict | Sequence):
+            raise LLMIRError(
+                "prompts are a text, token ids, or a list of these, not "
+                f"{type(prompts).__name__}"
+            )
+        if isinstance(sampling_params, dict):
+            raise ValueError("sampling_params must be SamplingParams, not a dict.")
         listed: list[Any] = [prompts] if _is_prompt(prompts) else list(prompts)
         params = sampling_params or SamplingParams()
         each = [params] * len(listed) if isinstance(params, SamplingParams) else params
