@@ -33,6 +33,7 @@ from llmir.outputs import (
 )
 from llmir.pretrained import compiled
 from llmir.sampling_params import SamplingParams
+from llmir.tokenizer import Tokenizer
 
 # A text, token ids, or either by its name: `prompt` or `prompt_token_ids`.
 Prompt = str | Sequence[int] | Mapping[str, Any]
@@ -160,7 +161,7 @@ class LLMEngine:
                 f"there is an unfinished request {shown_value(request_id)}"
             )
         text, ids = self._read_prompt(prompt)
-        tokenizer = self.artifact.tokenizer if self.artifact.has_tokenizer else None
+        tokenizer = self._tokenizer
         config = params.sampling_config(self.artifact.vocab_size, (), tokenizer)
         room = self.artifact.max_model_len - len(ids)
         request = RequestOutput(request_id, text, ids, None, [], False)
@@ -295,7 +296,7 @@ class LLMEngine:
     #
 
     @property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> Tokenizer | None:
         return self.artifact.tokenizer if self.artifact.has_tokenizer else None
 
     def _read_prompt(self, prompt: Prompt) -> tuple[str | None, list[int]]:
